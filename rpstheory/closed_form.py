@@ -1,0 +1,286 @@
+r"""Variances and expectations of <Sx, Sy>: exact, O(n), on floats and on Fractions alike.
+
+For signed sharing there is one formula. With $q_{ij} = x_i^2 y_j^2 + x_i y_i x_j y_j$,
+
+$$ Var\langle Sx, Sy\rangle = \sum_{i \ne j} p_{ij}\, q_{ij}, $$
+
+and a mapping enters only through the probability $p_{ij}$ that two weights share a cell, which its own
+file states. Everything here is from that ideal law; what the shipped hash adds is bounded in
+:mod:`rpstheory.hashing`.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from numbers import Rational
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rpstheory.backend import array_of
+from rpstheory.distributions import AbstractDistribution, Rows
+from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
+from rpstheory.mappings import AbstractMapping, AbstractSharing, KeepBernoulli, KeepExact, Top
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Vector = Sequence[int] | Sequence[Fraction] | Sequence[float] | NDArray[Any]
+
+
+def as_vector(owner: str, x: Any, n: int) -> Any:
+    """``x`` as float64 (…, n), or as objects when it is a sequence of int or Fraction.
+
+    Raises:
+        ShapeError: If its last axis does not have n entries.
+        KindError: If it holds anything but real numbers.
+        DataError: If it holds nan or inf.
+    """
+    if isinstance(x, list | tuple) and x and all(isinstance(v, Rational) for v in x):
+        row = np.array([_fraction(v) for v in x], dtype=object)
+    else:
+        row = np.asarray(array_of(owner, x))
+        if row.dtype.kind == "O" and all(isinstance(v, Rational) for v in row.ravel()):
+            row = np.vectorize(_fraction, otypes=[object])(row)
+        elif row.dtype.kind not in "iufb":
+            raise KindError(
+                f"{owner}: data of dtype {row.dtype} came; pass real numbers (float, int, Fraction)"
+            )
+        else:
+            row = row.astype(np.float64)
+            if not np.isfinite(row).all():
+                raise DataError(f"{owner}: the data hold nan or inf; pass finite numbers")
+    if row.ndim < 1 or row.shape[-1] != n:
+        raise ShapeError(
+            f"{owner}: an array of shape {row.shape} came, the mapping has n={n} weights; "
+            "pass one value per weight on the last axis"
+        )
+    return row
+
+
+def _fraction(number: Rational) -> Fraction:
+    """Over Python ints: a NumPy integer inside a Fraction would overflow."""
+    return Fraction(int(number.numerator), int(number.denominator))
+
+
+def _products(owner: str, x: Any, y: Any) -> Any:
+    try:
+        return x * y
+    except ValueError:
+        raise ShapeError(
+            f"{owner}: x has shape {x.shape}, y {y.shape}; pass leading axes that broadcast"
+        ) from None
+
+
+def inner_product_variance(mapping: AbstractMapping, x: Vector, y: Vector) -> Any:
+    r"""Variance over draws of the unbiased estimate of <x, y>.
+
+    Sharing: $\sum_{i\ne j} p_{ij}(x_i^2 y_j^2 + x_i y_i x_j y_j)$, for signs 4-wise independent and
+    independent of the cells. Pruning, a = xy: Bernoulli $(n/m-1)\sum a_i^2$, exact
+    $(n/m-1)\frac{n}{n-1}\sum(a_i-\bar a)^2$. ``Top`` has no randomness: 0.
+
+    Args:
+        mapping: Its seed plays no part.
+        x: Reals (…, n), or a sequence of int or Fraction for an exact answer.
+        y: The same.
+
+    Returns:
+        (…): float64, or Fraction for exact input. Zero when n <= m under fold.
+
+    Raises:
+        ShapeError: If x or y does not have n entries, or their leading axes do not fit.
+        KindError: If they are not real, or the mapping declares no collision law.
+        DataError: If they hold nan or inf.
+
+    Source: claims 2, 4; enumerated in proofs_checks.
+    """
+    x = as_vector("inner_product_variance", x, mapping.n)
+    y = x if y is None else as_vector("inner_product_variance", y, mapping.n)
+    a = _products("inner_product_variance", x, y)
+    if isinstance(mapping, KeepBernoulli | KeepExact):
+        return _pruning_variance(mapping, a)
+    if isinstance(mapping, Top):
+        return (a * 0).sum(axis=-1)
+    law = getattr(mapping, "collision_sum", None)
+    if law is None:
+        raise KindError(
+            f"inner_product_variance: {type(mapping).__name__} declares no collision_sum(a, b); "
+            "add one, the sum of p_ij a_i b_j over i != j"
+        )
+    variance = law(x * x, y * y) + law(a, a)
+    return variance if a.dtype == object else np.maximum(variance, 0.0)  # rounding may leave -1e-17
+
+
+def norm_variance(mapping: AbstractMapping, x: Vector) -> Any:
+    r"""Variance of |Sx|^2: the inner-product variance at y = x. Source: claim 3.
+
+    Args:
+        mapping: Its seed plays no part.
+        x: Reals (…, n), or a sequence of int or Fraction.
+
+    Returns:
+        (…): float64, or Fraction for exact input.
+    """
+    return inner_product_variance(mapping, x, x)
+
+
+def mean_squared_error(mapping: AbstractMapping, x: Vector, y: Vector) -> Any:
+    r"""Mean of (<Sx, Sy> - <x, y>)^2: the variance, and for ``Top`` the squared bias.
+
+    Args:
+        mapping: Any mapping.
+        x: Reals (…, n), or a sequence of int or Fraction.
+        y: The same.
+
+    Returns:
+        (…): for ``Top`` $(\sum_{dropped} x_i y_i)^2$.
+
+    Source: claim 18.
+    """
+    if not isinstance(mapping, Top):
+        return inner_product_variance(mapping, x, y)
+    x = as_vector("mean_squared_error", x, mapping.n)
+    y = as_vector("mean_squared_error", y, mapping.n)
+    return (_products("mean_squared_error", x, y) * (1 - mapping.kept)).sum(axis=-1) ** 2
+
+
+def expected_variance(
+    mapping: AbstractMapping,
+    distribution: AbstractDistribution,
+    order: Literal["given", "random"] = "given",
+) -> float:
+    r"""Mean over data of the variance of <Sx, Sy>.
+
+    With s = E x_i^2, t = E y_i^2, c = E x_i y_i: sharing $\sum_{i\ne j} p_{ij}(s_i t_j + c_i c_j)$; for
+    ``Rows`` $\sum p_{ij}(s_i s_j + G_{ij}^2)$; pruning from E a_i^2. A random order replaces $p_{ij}$ by
+    its mean over pairs.
+
+    Args:
+        mapping: Its seed plays no part.
+        distribution: Law of (x, y).
+        order: "given", or "random" for the mean over uniformly random orders of the entries.
+
+    Returns:
+        The expectation, float.
+
+    Raises:
+        ShapeError: If the law has another n.
+        ArgumentError: If ``order`` is unknown, or the mapping is ``Top``.
+
+    Source: claim 6.
+    """
+    n = mapping.n
+    if distribution.n != n:
+        raise ShapeError(
+            f"expected_variance: the law has n={distribution.n}, the mapping n={n}; make them equal"
+        )
+    if order not in ("given", "random"):
+        raise ArgumentError(f"expected_variance: order={order!r} came; pass 'given' or 'random'")
+    s, t, c, product = distribution.moments
+    if isinstance(mapping, KeepBernoulli):
+        return float((n / mapping.m - 1) * product.sum())
+    if isinstance(mapping, KeepExact):
+        square = _square_of_sum(distribution, product)
+        return float((n / mapping.m - 1) * n / (n - 1) * (product.sum() - square / n)) if n > 1 else 0.0
+    if not isinstance(mapping, AbstractSharing):
+        raise ArgumentError(
+            f"expected_variance: {type(mapping).__name__} is not a random map of fixed law; "
+            "use mean_squared_error on vectors"
+        )
+    if order == "random":
+        return _mean_collision(mapping) * _all_pairs(distribution)
+    if isinstance(distribution, Rows):
+        return float(mapping.collision_sum(s, t)) + _collision_of_matrix(mapping, distribution.gram**2)
+    return float(mapping.collision_sum(s, t) + mapping.collision_sum(c, c))
+
+
+def worst_case_variance(mapping: AbstractMapping) -> Fraction:
+    r"""Largest variance over unit vectors x, y, exact.
+
+    Sharing in k chunks with M possible starts (M = m unless blocks may not wrap):
+    $\frac{2}{M}(1-\frac1k)$, at energy 1/k in each chunk, all on equal offsets; 0 at k = 1. Random
+    pruning: $n/m - 1$, at a spike, both kinds. The supremum over norms is the same.
+
+    Raises:
+        ArgumentError: For ``Top``, which has no variance but an unbounded relative bias.
+
+    Source: claim 7; for block derived there, since p_ij <= 1/M across blocks.
+    """
+    if isinstance(mapping, AbstractSharing):
+        return Fraction(2, mapping.starts) * (1 - Fraction(1, mapping.chunks))
+    if isinstance(mapping, KeepBernoulli | KeepExact):
+        return mapping.rescale - 1
+    raise ArgumentError(
+        f"worst_case_variance: {type(mapping).__name__} is not an unbiased random map; "
+        "use mean_squared_error on vectors"
+    )
+
+
+def lap_sizes(n: int, m: int) -> list[int]:
+    """Sizes of the laps of n weights over m cells; the last may be ragged."""
+    full, rest = divmod(n, m)
+    return [m] * full + ([rest] if rest else [])
+
+
+def pairs_in_different_laps(n: int, m: int) -> int:
+    """D = n^2 - sum n_p^2, ordered pairs in different laps. Source: docs/notation.md."""
+    return n * n - sum(size * size for size in lap_sizes(n, m))
+
+
+def raggedness(n: int, m: int) -> Fraction:
+    """rho = D / (n (n-m)) for n > m: 1 iff m divides n, always below 2.
+
+    Raises:
+        ArgumentError: If n <= m, where it is not defined.
+    """
+    if n <= m:
+        raise ArgumentError(f"raggedness: n={n} <= m={m} came; it is defined for n > m only")
+    return Fraction(pairs_in_different_laps(n, m), n * (n - m))
+
+
+def _pruning_variance(mapping: KeepBernoulli | KeepExact, a: Any) -> Any:
+    n, exact = mapping.n, a.dtype == object
+    excess: Any = mapping.rescale - 1 if exact else float(mapping.rescale - 1)
+    if isinstance(mapping, KeepBernoulli):
+        return excess * (a * a).sum(axis=-1)
+    if n == 1:
+        return (a * 0).sum(axis=-1)
+    centred = a - a.sum(axis=-1)[..., None] / n if a.ndim > 1 else a - a.sum() / n
+    ratio: Any = Fraction(n, n - 1) if exact else n / (n - 1)
+    return excess * ratio * (centred * centred).sum(axis=-1)
+
+
+def _square_of_sum(distribution: AbstractDistribution, product: Any) -> float:
+    """E (sum x_i y_i)^2."""
+    if isinstance(distribution, Rows):
+        return float((distribution.gram**2).sum())
+    c = distribution.moments[2]
+    return float(product.sum() + c.sum() ** 2 - (c * c).sum())
+
+
+def _all_pairs(distribution: AbstractDistribution) -> float:
+    """Sum over i != j of E q_ij."""
+    s, t, c, product = distribution.moments
+    if isinstance(distribution, Rows):
+        squares = distribution.gram**2
+        return float(s.sum() ** 2 - (s * s).sum() + squares.sum() - np.diag(squares).sum())
+    return float(s.sum() * t.sum() - (s * t).sum() + c.sum() ** 2 - (c * c).sum())
+
+
+def _mean_collision(mapping: AbstractSharing) -> float:
+    if mapping.n == 1:
+        return 0.0
+    ones = np.ones(mapping.n)
+    return float(mapping.collision_sum(ones, ones)) / (mapping.n * (mapping.n - 1))
+
+
+def _collision_of_matrix(mapping: AbstractSharing, matrix: NDArray[np.float64]) -> float:
+    """Sum over i != j of p_ij matrix_ij, one row at a time against a unit vector."""
+    total = 0.0
+    for i in range(mapping.n):
+        unit = np.zeros(mapping.n)
+        unit[i] = 1.0
+        total += float(mapping.collision_sum(unit, matrix[i]))
+    return total

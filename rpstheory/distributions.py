@@ -1,0 +1,241 @@
+"""Laws of a pair of vectors (x, y), each with the moments that the closed forms need.
+
+A law knows its moments exactly and draws pairs; the two are used on opposite sides of a check.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod, sqrt
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import numpy as np
+
+from rpstheory.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Family = Literal["gaussian", "uniform", "student-t", "laplace", "rademacher"]
+FREEDOM = 12  # of student-t: the 8th moment exists, so a measured variance has a standard error
+
+
+@dataclass(frozen=True)
+class AbstractDistribution(ABC):
+    """A law of pairs whose products x_i y_i have known raw moments.
+
+    Attributes of every law, as arrays (n,): ``first`` = E x_i^2, ``second`` = E y_i^2,
+    ``cross`` = E x_i y_i, ``product`` = E x_i^2 y_i^2; ``E x_i y_i x_j y_j = cross_i cross_j`` for i != j.
+    """
+
+    @property
+    @abstractmethod
+    def n(self) -> int:
+        """Entries of each vector."""
+
+    @property
+    @abstractmethod
+    def moments(self) -> tuple[Any, Any, Any, Any]:
+        """(first, second, cross, product), each (n,)."""
+
+    @abstractmethod
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
+        """``count`` pairs, two arrays (count, n)."""
+
+
+@final
+@dataclass(frozen=True)
+class Independent(AbstractDistribution):
+    """x and y independent, zero-mean independent entries with standard deviations of their own.
+
+    Attributes:
+        scales: Standard deviation of x_i, (n,) as a tuple.
+        others: That of y_i; None for the same.
+        family: Law of the standardised entries; student-t has 12 degrees of freedom.
+
+    Source: claim 6.
+    """
+
+    scales: tuple[float, ...]
+    others: tuple[float, ...] | None = None
+    family: Family = "gaussian"
+
+    @property
+    def n(self) -> int:
+        """Entries of each vector."""
+        return len(self.scales)
+
+    @property
+    def moments(self) -> tuple[Any, Any, Any, Any]:
+        """Variances s, t; cross 0; product s t."""
+        s = np.square(np.asarray(self.scales))
+        t = s if self.others is None else np.square(np.asarray(self.others))
+        return s, t, np.zeros(self.n), s * t
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
+        """``count`` pairs, two arrays (count, n)."""
+        x = standardised(self.family, generator, (count, self.n))
+        y = standardised(self.family, generator, (count, self.n))
+        others = self.scales if self.others is None else self.others
+        return x * np.asarray(self.scales), y * np.asarray(others)
+
+
+@final
+@dataclass(frozen=True)
+class Pairs(AbstractDistribution):
+    """Entries (x_i, y_i) i.i.d. over i: y = c x + sqrt(1-c^2) x', x' an independent copy.
+
+    Attributes:
+        length: n.
+        correlation: c in [-1, 1]; 1 makes y = x, so that products are norms.
+        family: Law of the standardised entries.
+
+    Source: claim 6, "where it turns round".
+    """
+
+    length: int
+    correlation: float = 0.0
+    family: Family = "gaussian"
+
+    @property
+    def n(self) -> int:
+        """Entries of each vector."""
+        return self.length
+
+    @property
+    def raw(self) -> tuple[float, float, float]:
+        """(alpha, beta, gamma) = (E x^2 E y^2, (E xy)^2, E x^2 y^2)."""
+        c2 = self.correlation**2
+        return 1.0, c2, c2 * kurtosis(self.family) + (1 - c2)
+
+    @property
+    def moments(self) -> tuple[Any, Any, Any, Any]:
+        """Unit variances, cross c, product gamma."""
+        ones = np.ones(self.n)
+        return ones, ones, ones * self.correlation, ones * self.raw[2]
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
+        """``count`` pairs, two arrays (count, n); the same array twice when c = 1."""
+        x = standardised(self.family, generator, (count, self.n))
+        if self.correlation == 1:
+            return x, x
+        copy = standardised(self.family, generator, (count, self.n))
+        return x, self.correlation * x + sqrt(1 - self.correlation**2) * copy
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Fixed(AbstractDistribution):
+    """One pair of fixed vectors; of interest in a random order of the entries.
+
+    Attributes:
+        x: (n,).
+        y: (n,).
+    """
+
+    x: Any
+    y: Any
+
+    @property
+    def n(self) -> int:
+        """Entries of each vector."""
+        return len(self.x)
+
+    @property
+    def moments(self) -> tuple[Any, Any, Any, Any]:
+        """x^2, y^2, xy, (xy)^2."""
+        x, y = np.asarray(self.x, dtype=np.float64), np.asarray(self.y, dtype=np.float64)
+        return x * x, y * y, x * y, (x * y) ** 2
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
+        """The pair, ``count`` times."""
+        shape = (count, self.n)
+        return np.broadcast_to(self.x, shape), np.broadcast_to(self.y, shape)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Rows(AbstractDistribution):
+    """x and y independent uniform rows of a real array: entries correlated as the data are.
+
+    Attributes:
+        rows: (N, n) float64.
+
+    Its cross moments E x_i x_j are the second-moment matrix; the closed forms take it whole.
+    """
+
+    rows: Any
+
+    @property
+    def n(self) -> int:
+        """Entries of each vector."""
+        return int(self.rows.shape[1])
+
+    @cached_property
+    def gram(self) -> NDArray[np.float64]:
+        """E x_i x_j, (n, n)."""
+        matrix: NDArray[np.float64] = self.rows.T @ self.rows / len(self.rows)
+        return matrix
+
+    @property
+    def moments(self) -> tuple[Any, Any, Any, Any]:
+        """Not enough for rows: entries are dependent; see :attr:`gram`."""
+        s = np.diag(self.gram)
+        return s, s, np.diag(self.gram), s * s
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
+        """``count`` pairs of rows, two arrays (count, n)."""
+        pick = generator.integers(0, len(self.rows), (2, count))
+        return self.rows[pick[0]], self.rows[pick[1]]
+
+
+def kurtosis(family: Family) -> float:
+    """Raw kurtosis E x^4 / (E x^2)^2 of a standardised family.
+
+    Raises:
+        ArgumentError: If the family is unknown.
+    """
+    known = {
+        "gaussian": 3.0,
+        "uniform": 1.8,
+        "laplace": 6.0,
+        "rademacher": 1.0,
+        "student-t": 3.0 + 6.0 / (FREEDOM - 4),
+    }
+    if family not in known:
+        raise ArgumentError(f"family: {family!r} is unknown; choose one of {', '.join(known)}")
+    return known[family]
+
+
+def standardised(
+    family: Family, generator: np.random.Generator, shape: tuple[int, ...]
+) -> NDArray[np.float64]:
+    """Independent entries with mean 0 and variance 1.
+
+    Raises:
+        ArgumentError: If the family is unknown.
+    """
+    kurtosis(family)
+    if family == "gaussian":
+        return generator.standard_normal(shape)
+    if family == "uniform":
+        return (generator.random(shape) * 2 - 1) * sqrt(3)
+    if family == "laplace":
+        return generator.laplace(scale=sqrt(0.5), size=shape)
+    if family == "rademacher":
+        bits = generator.integers(0, 2, prod(shape)).reshape(shape)
+        return bits * 2.0 - 1.0
+    return generator.standard_t(FREEDOM, size=shape) * sqrt((FREEDOM - 2) / FREEDOM)
+
+
+def power_law(n: int, exponent: float) -> tuple[float, ...]:
+    """Standard deviations with s_i = i^-exponent, i = 1..n.
+
+    Raises:
+        DataError: If n < 1.
+    """
+    if n < 1:
+        raise DataError(f"power_law: n={n} came; at least one entry is needed")
+    return tuple(float(i) ** (-exponent / 2) for i in range(1, n + 1))

@@ -1,0 +1,118 @@
+r"""Bounds on the tails of T = <Sx, Sy> - <x, y>, for fully independent signs.
+
+Conditional on the cells T is a Rademacher chaos $\sigma^\top A \sigma$, $A_{ij} = 1_{ij} (x_i y_j + x_j
+y_i)/2$, with variance $v^2 = 2 |A|_F^2$. For norms it is dominated by weighted chi-squares of the cell
+energies $b_c$. Bounds that hold for every draw of fold's cells take the O(n) quantities below.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import e, exp, sqrt
+from typing import Any
+
+import numpy as np
+
+from rpstheory.errors import ArgumentError
+from rpstheory.mappings import Fold
+
+
+def chebyshev(variance: float, t: float) -> float:
+    """P(|T| >= t) <= V/t^2; 4-wise signs are enough. Source: claim 16."""
+    return min(1.0, variance / t**2)
+
+
+def fourth_moment(v2: float, t: float) -> float:
+    """P(|T| >= t) <= 81 v^4/t^4, with 8-wise signs. Source: Bonami 1970, order 2 at q = 4."""
+    return min(1.0, 81 * v2 * v2 / t**4)
+
+
+def bonami(v2: float, t: float) -> float:
+    """P(|T| >= t) <= exp(-1 - t/(e v)) for t >= e v, else 1.
+
+    Moments of a chaos of order 2 obey |T|_q <= (q-1) v; Markov at q = 1 + t/(e v). Source: claim 16.
+    """
+    v = sqrt(v2)
+    if v == 0:
+        return 0.0
+    return exp(-1 - t / (e * v)) if t >= e * v else 1.0
+
+
+def hanson_wright(v2: float, spectral: float, t: float) -> float:
+    """P(|T| >= t) <= 2 exp(-min(3 t^2/(64 v^2), t/(16 |A|))), by decoupling. Source: claim 16.
+
+    Args:
+        v2: Variance given the cells.
+        spectral: |A| or a bound on it, such as 2 max_c |x_c||y_c|.
+        t: Threshold.
+    """
+    if v2 == 0:
+        return 0.0
+    return min(1.0, 2 * exp(-min(3 * t * t / (64 * v2), t / (16 * spectral))))
+
+
+def norm_upper(energy_squares: float, largest: float, t: float) -> float:
+    """P(|Sx|^2 - |x|^2 >= t) for t = 2 sqrt(B u) + 2 u max b: exp(-u), u solved from t.
+
+    Args:
+        energy_squares: B, the sum over cells of b_c^2.
+        largest: max b_c.
+        t: Threshold, >= 0.
+
+    Source: Laurent & Massart 2000, lemma 1, for the dominating chi-squares; claim 16.
+    """
+    if largest == 0:
+        return 0.0 if t > 0 else 1.0
+    root = (sqrt(energy_squares + 2 * largest * t) - sqrt(energy_squares)) / (2 * largest)
+    return exp(-root * root)
+
+
+def norm_lower(energy_squares: float, t: float) -> float:
+    """P(|Sx|^2 - |x|^2 <= -t) <= exp(-t^2/(6 B)). Source: claim 16."""
+    return exp(-t * t / (6 * energy_squares)) if energy_squares > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class EveryDraw:
+    """Quantities that bound every draw of fold's cells, O(n).
+
+    Attributes:
+        v2: Upper bound of the variance given the cells.
+        energy_squares: Upper bound of B.
+        largest: Upper bound of max b_c.
+        spectral: Upper bound of |A|.
+    """
+
+    v2: float
+    energy_squares: float
+    largest: float
+    spectral: float
+
+
+def every_draw(mapping: Fold, x: Any, y: Any) -> EveryDraw:
+    r"""Bounds over all shifts, by Cauchy-Schwarz between laps.
+
+    $v^2 \le (\sum f)(\sum g) - \sum fg + (\sum h)^2 - \sum h^2$ with f, g, h the square roots of the lap
+    sums of x^4, y^4, (xy)^2; $B \le (\sum f)^2$; $\max b \le \sum_p \max_{lap\,p} x^2$.
+
+    Args:
+        mapping: A fold of n weights.
+        x: (n,) reals.
+        y: (n,) reals.
+
+    Raises:
+        ArgumentError: If the mapping is not a fold.
+
+    Source: claim 16.
+    """
+    if not isinstance(mapping, Fold):
+        raise ArgumentError(
+            f"every_draw: {type(mapping).__name__} came; the bound holds for Fold, whose laps never collide"
+        )
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    f, g, h = (np.sqrt(mapping.chunk_sums(a)) for a in (x**4, y**4, (x * y) ** 2))
+    laps = np.arange(0, mapping.n, mapping.m)
+    top_x = float(np.maximum.reduceat(x * x, laps).sum())
+    top_y = float(np.maximum.reduceat(y * y, laps).sum())
+    pairs = f.sum() * g.sum() - (f * g).sum() + h.sum() ** 2 - (h * h).sum()
+    return EveryDraw(float(pairs), float(f.sum() ** 2), top_x, 2 * sqrt(top_x * top_y))
