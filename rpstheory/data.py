@@ -1,0 +1,138 @@
+"""Real and synthetic vectors for the claims: scikit-learn's digits, families, or a file."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rpstheory.claim import Pair, Setting
+from rpstheory.distributions import Family, power_law, standardised
+from rpstheory.errors import ArgumentError, DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+FAMILIES: dict[str, Family] = {
+    "gaussian": "gaussian",
+    "uniform": "uniform",
+    "student-t": "student-t",
+    "powerlaw": "gaussian",
+}
+NAMES = ("digits", *FAMILIES)
+SYNTHETIC_ROWS, SYNTHETIC_LENGTH = 512, 64
+
+
+def load_setting(data: str, compressions: Sequence[float] = (2, 4, 8), seed: int = 0) -> Setting:
+    """Vectors, compressions and seed of a verification.
+
+    Args:
+        data: digits, gaussian, uniform, student-t, powerlaw, or FILE.npy or FILE.npz[:key]. Rows of an
+            array of more than two axes are flattened.
+        compressions: n/m, each >= 1.
+        seed: 0 <= seed < 2^64.
+
+    Raises:
+        ArgumentError: If a compression or the seed is out of range.
+        DataError: If the data cannot be read or used.
+    """
+    for c in compressions:
+        if not (isfinite(c) and c >= 1):
+            raise ArgumentError(f"compression: {c} came; n/m is needed, a number >= 1")
+    if not compressions:
+        raise ArgumentError("compression: nothing came; give at least one n/m, such as 4")
+    if not 0 <= seed < 2**64:
+        raise ArgumentError(f"seed: {seed} came; a whole number in 0..2^64-1 is needed")
+    rows, pairs = _digits() if data == "digits" else _rows_and_pairs(data, seed)
+    return Setting(data, rows, pairs, tuple(float(c) for c in compressions), seed)
+
+
+def _digits() -> tuple[NDArray[np.float64], tuple[Pair, ...]]:
+    from sklearn.datasets import load_digits
+
+    rows, labels = load_digits(return_X_y=True)
+    same = np.flatnonzero(labels == labels[0])[1]
+    other = np.flatnonzero(labels != labels[0])[0]
+    return rows, (
+        Pair("digits of one class", rows[0], rows[same]),
+        Pair("digits of two classes", rows[0], rows[other]),
+    )
+
+
+def _rows_and_pairs(data: str, seed: int) -> tuple[NDArray[np.float64], tuple[Pair, ...]]:
+    if data in FAMILIES:
+        random = np.random.Generator(np.random.Philox(key=seed))
+        rows = standardised(FAMILIES[data], random, (SYNTHETIC_ROWS, SYNTHETIC_LENGTH))
+        if data == "powerlaw":
+            rows = rows * np.asarray(power_law(SYNTHETIC_LENGTH, 1.0))
+        name = data
+    else:
+        rows, name = _usable(_read(data), data), Path(data.partition(":")[0]).name
+    busy = rows[np.any(rows != 0, axis=1)]
+    return rows, (
+        Pair(f"{name} rows 1, 2", busy[0], busy[1]),
+        Pair(f"{name} rows 3, 4", busy[2 % len(busy)], busy[3 % len(busy)]),
+    )
+
+
+def _read(data: str) -> NDArray[Any]:
+    path, key = _split(data)
+    if path.suffix not in (".npy", ".npz"):
+        raise DataError(
+            f"data: {data!r} is neither {', '.join(NAMES)} nor an .npy or .npz file; pass one of these"
+        )
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"data: {path} does not exist; check the path") from None
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"data: {path} cannot be read as a NumPy file of numbers ({_first_line(error)}); "
+            "save it with numpy.save or numpy.savez"
+        ) from None
+    except OSError as error:
+        raise DataError(f"data: {path} cannot be read ({error.strerror or error})") from None
+    if isinstance(loaded, np.ndarray):
+        if key:
+            raise DataError(f"data: {path} holds one array, not key {key!r}; leave the key out")
+        return loaded
+    with loaded:
+        keys = list(loaded.keys())
+        if not key and len(keys) != 1:
+            raise DataError(f"data: {path} holds {', '.join(keys) or 'nothing'}; pass {path}:KEY")
+        if key and key not in keys:
+            raise DataError(f"data: {path} has no key {key!r}; it holds {', '.join(keys) or 'nothing'}")
+        try:
+            return loaded[key or keys[0]]
+        except (ValueError, zipfile.BadZipFile, EOFError) as error:
+            raise DataError(
+                f"data: {data} does not hold numbers ({_first_line(error)}); pass a numeric array"
+            ) from None
+
+
+def _split(data: str) -> tuple[Path, str]:
+    name, found, key = data.rpartition(".npz:")
+    return (Path(name + ".npz"), key) if found else (Path(data), "")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def _usable(array: NDArray[Any], data: str) -> NDArray[np.float64]:
+    if array.dtype.kind not in "iufb":
+        raise DataError(f"data: {data} holds {array.dtype}; real numbers are needed")
+    if array.ndim < 2 or len(array) < 2 or array[0].size < 4:
+        raise DataError(
+            f"data: {data} has shape {array.shape}; at least two rows of four numbers are needed, (N, n)"
+        )
+    rows = array.reshape(len(array), -1).astype(np.float64)
+    if not np.isfinite(rows).all():
+        raise DataError(f"data: {data} holds nan or inf; pass finite numbers")
+    if np.count_nonzero(np.any(rows != 0, axis=1)) < 2:
+        raise DataError(f"data: {data} has fewer than two rows that are not zero; nothing to measure")
+    return rows
