@@ -34,8 +34,7 @@ def namespace(array: Any) -> ModuleType:
         return array_api_compat.array_namespace(array)
     except TypeError:
         raise KindError(
-            f"array: {type(array).__name__} is not an array; "
-            "pass a NumPy, CuPy, torch or array-API array"
+            f"array: {type(array).__name__} is not an array; pass a NumPy, CuPy, torch or array-API array"
         ) from None
 
 
@@ -50,9 +49,7 @@ def array_of(owner: str, values: Any) -> Any:
     try:
         return np.asarray(values)
     except ValueError:
-        raise ShapeError(
-            f"{owner}: rows of different lengths came; pass rows of one length"
-        ) from None
+        raise ShapeError(f"{owner}: rows of different lengths came; pass rows of one length") from None
 
 
 def positions(index: Any, count: int) -> Any:
@@ -85,14 +82,11 @@ def _numpy_positions(index: Any, count: int) -> Any:
     if index.size == 0:
         return np.asarray(index, dtype=np.int64)
     if index.dtype.kind not in "iu":
-        raise KindError(
-            f"position: dtype {index.dtype} came, integers are needed; convert to int64 first"
-        )
+        raise KindError(f"position: dtype {index.dtype} came, integers are needed; convert to int64 first")
     low, high = int(index.min()), int(index.max())
     if low < 0 or high >= count:
         raise ArgumentError(
-            f"position: {low if low < 0 else high} is outside 0..{count - 1}; "
-            f"the mapping has {count} weights"
+            f"position: {low if low < 0 else high} is outside 0..{count - 1}; the mapping has {count} weights"
         )
     return np.asarray(index, dtype=np.int64)
 
@@ -165,9 +159,7 @@ def cupy() -> ModuleType:
     import cupy as module
 
     if not module.is_available():
-        raise BackendError(
-            "backend cupy: no usable CUDA device was found; use --backend numba or numpy"
-        )
+        raise BackendError("backend cupy: no usable CUDA device was found; use --backend numba or numpy")
     return module
 
 

@@ -12,9 +12,7 @@ from rpstheory.statistics import Design, Moments
 Relation = Literal["equals", "at most", "always"]
 Scope = Literal["inside", "outside"]
 Status = Literal["confirmed", "refuted", "inconclusive"]
-Footing = Literal[
-    "proved for the shipped hash", "needs ideal randomness", "measured on the shipped hash"
-]
+Footing = Literal["proved for the shipped hash", "needs ideal randomness", "measured on the shipped hash"]
 
 
 class Sampler(Protocol):

@@ -96,9 +96,9 @@ def inner_product_variance(mapping: AbstractMapping, x: Vector, y: Vector) -> An
 
     Source: claims 2, 4; enumerated in proofs_checks.
     """
-    x = as_vector("inner_product_variance", x, mapping.n)
-    y = x if y is None else as_vector("inner_product_variance", y, mapping.n)
-    a = _products("inner_product_variance", x, y)
+    u = as_vector("inner_product_variance", x, mapping.n)
+    v = as_vector("inner_product_variance", y, mapping.n)
+    a = _products("inner_product_variance", u, v)
     if isinstance(mapping, KeepBernoulli | KeepExact):
         return _pruning_variance(mapping, a)
     if isinstance(mapping, Top):
@@ -109,7 +109,7 @@ def inner_product_variance(mapping: AbstractMapping, x: Vector, y: Vector) -> An
             f"inner_product_variance: {type(mapping).__name__} declares no collision_sum(a, b); "
             "add one, the sum of p_ij a_i b_j over i != j"
         )
-    variance = law(x * x, y * y) + law(a, a)
+    variance = law(u * u, v * v) + law(a, a)
     return variance if a.dtype == object else np.maximum(variance, 0.0)  # rounding may leave -1e-17
 
 

@@ -40,15 +40,25 @@ def load_setting(data: str, compressions: Sequence[float] = (2, 4, 8), seed: int
         ArgumentError: If a compression or the seed is out of range.
         DataError: If the data cannot be read or used.
     """
+    ratios = check_compressions(compressions)
+    if not 0 <= seed < 2**64:
+        raise ArgumentError(f"seed: {seed} came; a whole number in 0..2^64-1 is needed")
+    rows, pairs = _digits() if data == "digits" else _rows_and_pairs(data, seed)
+    return Setting(data, rows, pairs, ratios, seed)
+
+
+def check_compressions(compressions: Sequence[float]) -> tuple[float, ...]:
+    """The compressions n/m as floats.
+
+    Raises:
+        ArgumentError: If there are none, or one is not a number >= 1.
+    """
     for c in compressions:
         if not (isfinite(c) and c >= 1):
             raise ArgumentError(f"compression: {c} came; n/m is needed, a number >= 1")
     if not compressions:
         raise ArgumentError("compression: nothing came; give at least one n/m, such as 4")
-    if not 0 <= seed < 2**64:
-        raise ArgumentError(f"seed: {seed} came; a whole number in 0..2^64-1 is needed")
-    rows, pairs = _digits() if data == "digits" else _rows_and_pairs(data, seed)
-    return Setting(data, rows, pairs, tuple(float(c) for c in compressions), seed)
+    return tuple(float(c) for c in compressions)
 
 
 def _digits() -> tuple[NDArray[np.float64], tuple[Pair, ...]]:

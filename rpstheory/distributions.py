@@ -174,7 +174,7 @@ class Rows(AbstractDistribution):
         return int(self.rows.shape[1])
 
     @cached_property
-    def gram(self) -> NDArray[np.float64]:
+    def gram(self) -> NDArray[Any]:
         """E x_i x_j, (n, n)."""
         matrix: NDArray[np.float64] = self.rows.T @ self.rows / len(self.rows)
         return matrix
@@ -211,7 +211,7 @@ def kurtosis(family: Family) -> float:
 
 def standardised(
     family: Family, generator: np.random.Generator, shape: tuple[int, ...]
-) -> NDArray[np.float64]:
+) -> NDArray[Any]:
     """Independent entries with mean 0 and variance 1.
 
     Raises:

@@ -43,6 +43,10 @@ class ResumeError(RpsError, ValueError):
     """A resume folder that belongs to another run, or cannot be read or written."""
 
 
+class Stopped(RpsError):
+    """The user interrupted a long command."""
+
+
 class ClaimRefuted(RpsError):
     """A claim the experiment contradicts; carries the verdict.
 

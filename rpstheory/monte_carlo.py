@@ -7,13 +7,16 @@ of draws uses seeds of its own.
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import json
 import os
 import pickle
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -263,9 +266,7 @@ def _difference(found: str, configuration: dict[str, Any]) -> str:
         return "an unreadable configuration"
 
 
-def _execute(
-    tasks: Sequence[Task], backend: str, jobs: int, cluster: str | None
-) -> Iterator[Result]:
+def _execute(tasks: Sequence[Task], backend: str, jobs: int, cluster: str | None) -> Iterator[Result]:
     if cluster is not None:
         yield from _on_cluster(tasks, backend, cluster)
     elif jobs == 1 or len(tasks) < 2:
@@ -283,7 +284,7 @@ def _on_cluster(tasks: Sequence[Task], backend: str, address: str) -> Iterator[R
 
         futures = [client.submit(measure, t, backend, pure=False, retries=3) for t in tasks]
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=client.loop):
                 yield future.result()
         except (OSError, TimeoutError) as error:
             raise ClusterError(
@@ -307,13 +308,31 @@ def cluster_client(address: str) -> Iterator[Any]:
             "cluster: Dask is not installed; install the extra: pip install 'rps-toolkit[dask]'"
         ) from None
     try:
-        client = Client(address, timeout=CLUSTER_PATIENCE, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:
+        workers = _count_workers(address)
+        client = Client(address, timeout=CLUSTER_PATIENCE, set_as_default=False) if workers else None
+    except (OSError, ValueError, TypeError, MemoryError, struct.error) as error:
         raise ClusterError(
-            f"cluster: {address} does not answer ({type(error).__name__}); "
-            "check the address of the scheduler, tcp://host:port"
+            f"cluster: {address} does not answer as a Dask scheduler ({type(error).__name__}); "
+            "check the address, tcp://host:port"
         ) from None
+    if client is None:
+        raise ClusterError(f"cluster: {address} has no workers; start some with: dask worker {address}")
     try:
         yield client
     finally:
         client.close()
+
+
+def _count_workers(address: str) -> int:
+    """Workers of a scheduler, asked outside the client: that waits for ever on a port that is silent."""
+
+    async def ask() -> int:
+        from distributed.core import rpc
+        from distributed.security import Security
+
+        arguments = Security().get_connection_args("client")
+        async with rpc(address, connection_args=arguments) as scheduler:
+            return len((await scheduler.identity()).get("workers", ()))
+
+    with ThreadPoolExecutor(1) as pool:  # a notebook has a running loop of its own
+        return pool.submit(asyncio.run, asyncio.wait_for(ask(), CLUSTER_PATIENCE)).result()

@@ -12,6 +12,7 @@ from rpstheory import __version__
 from rpstheory.claim import Check, Claim, Setting, Verdict, judge
 from rpstheory.claims import select
 from rpstheory.data import load_setting
+from rpstheory.errors import ArgumentError, ClaimRefuted
 from rpstheory.kernels import resolve
 from rpstheory.monte_carlo import (
     MOST_DRAWS,
@@ -23,7 +24,7 @@ from rpstheory.monte_carlo import (
     run,
     total,
 )
-from rpstheory.statistics import FALSE_CONFIRM, FALSE_REFUTE_SUITE, Design
+from rpstheory.statistics import FALSE_CONFIRM, FALSE_REFUTE_SUITE, Design, Moments
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,27 +36,38 @@ DISCREPANCY = 0.01
 QUICK_DISCREPANCY = 0.05
 
 
+Progress = Callable[[str, float, float], None]
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """A check of a claim with its number of draws fixed."""
+    """A check of a claim with its number of draws fixed.
+
+    Attributes:
+        claim: Whose check it is.
+        check: What is predicted and how it is measured.
+        draws: Fixed before measuring.
+        pace: Seconds per draw, seen in the pilot.
+    """
 
     claim: Claim
     check: Check
     draws: int
+    pace: float
 
     @property
     def key(self) -> str:
-        """Name in a resume folder."""
+        """Name in a resume folder and of its streams of seeds."""
         return f"{self.claim.number}/{self.check.name}"
 
     @property
-    def work(self) -> float:
-        """Draws times cost."""
-        return self.draws * self.check.sampler.cost
+    def seconds(self) -> float:
+        """Worker time to expect."""
+        return self.draws * self.pace
 
 
 @dataclass(frozen=True)
-class Run:
+class Runner:
     """How experiments are executed.
 
     Attributes:
@@ -63,21 +75,24 @@ class Run:
         jobs: Local worker processes.
         cluster: Address of a Dask scheduler.
         ledger: Where finished chunks are kept.
-        progress: Called with the work done by each finished task.
+        progress: Called with the stage, the work done so far and the whole.
     """
 
     backend: str
     jobs: int = 1
     cluster: str | None = None
     ledger: Ledger | None = None
-    progress: Callable[[str, float], None] | None = None
+    progress: Progress | None = None
 
-    def __call__(self, tasks: Sequence[Task]) -> dict[str, Result]:
+    def __call__(self, stage: str, tasks: Sequence[Task], work: Callable[[Task], float]) -> dict[str, Result]:
         """Results of the tasks by key."""
+        whole, done = sum(work(t) for t in tasks), 0.0
 
         def report(task: Task) -> None:
+            nonlocal done
+            done += work(task)
             if self.progress is not None:
-                self.progress(task.key, task.count * task.sampler.cost)
+                self.progress(stage, done, whole)
 
         return run(
             tasks,
@@ -92,7 +107,7 @@ class Run:
 def verify(
     claims: Iterable[str] = (),
     *,
-    data: str = "digits",
+    data: str | Setting = "digits",
     compressions: Sequence[float] = (2, 4, 8),
     discrepancy: float = DISCREPANCY,
     seed: int = 0,
@@ -100,12 +115,15 @@ def verify(
     jobs: int = 1,
     cluster: str | None = None,
     resume: Path | None = None,
+    mutants: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Verdict, ...]:
     """Put claims to the test and say what was found.
 
     Args:
         claims: Names or numbers; all when empty.
-        data: digits, gaussian, uniform, student-t, powerlaw, or the path of an .npy or .npz[:key] file.
+        data: digits, gaussian, uniform, student-t, powerlaw, the path of an .npy or .npz[:key] file, or
+            a Setting, which then also fixes compressions and seed.
         compressions: n/m, each >= 1.
         discrepancy: Relative difference worth catching, in (0, 0.5].
         seed: Names the whole experiment; the same seed gives the same verdicts.
@@ -113,6 +131,8 @@ def verify(
         jobs: Local worker processes; does not change the verdicts.
         cluster: Address of a Dask scheduler, tcp://host:port.
         resume: Folder that keeps finished chunks.
+        mutants: Run each claim's mutant instead of its checks; all must come out refuted.
+        progress: Called with the stage, the work done so far and the whole.
 
     Returns:
         One verdict per check.
@@ -128,20 +148,33 @@ def verify(
         >>> [v.status for v in verify(["unbiased"], discrepancy=0.5)][:2]
         ['confirmed', 'confirmed']
     """
-    setting = load_setting(data, compressions, seed)
+    setting = data if isinstance(data, Setting) else load_setting(data, compressions, seed)
     chosen = select(claims)
-    how = resolve(backend)
-    ledger = None
+    design = suite_design(chosen, setting, discrepancy, mutants=mutants)
+    if jobs < 1:
+        raise ArgumentError(f"jobs: {jobs} came; at least one worker is needed")
+    how, ledger = resolve(backend), None
     if resume is not None:
-        ledger = Ledger(resume, configuration(setting, chosen, discrepancy, how))
+        facts = configuration(setting, chosen, discrepancy, how) | {"mutants": mutants}
+        ledger = Ledger(resume, facts)
     try:
-        runner = Run(how, jobs, cluster, ledger)
-        design = suite_design(chosen, setting, discrepancy)
-        experiments = plan(chosen, setting, design, runner)
+        runner = Runner(how, jobs, cluster, ledger, progress)
+        experiments = plan(chosen, setting, design, runner, mutants=mutants)
         return execute(experiments, setting, design, runner)
     finally:
         if ledger is not None:
             ledger.close()
+
+
+def require(verdicts: Iterable[Verdict]) -> None:
+    """Do nothing if no verdict refutes its claim.
+
+    Raises:
+        ClaimRefuted: For the first that does; it carries the verdict.
+    """
+    for verdict in verdicts:
+        if verdict.status == "refuted":
+            raise ClaimRefuted(verdict)
 
 
 def configuration(
@@ -161,9 +194,19 @@ def configuration(
     }
 
 
-def suite_design(claims: Sequence[Claim], setting: Setting, discrepancy: float) -> Design:
-    """The false-refute budget of the suite, shared by all its checks."""
-    count = sum(len(claim.checks(setting)) for claim in claims)
+def suite_design(
+    claims: Sequence[Claim], setting: Setting, discrepancy: float, *, mutants: bool = False
+) -> Design:
+    """The false-refute budget of the suite, shared by all its checks.
+
+    Raises:
+        ArgumentError: If the discrepancy is not in (0, 0.5].
+    """
+    if not 0 < discrepancy <= 0.5:
+        raise ArgumentError(
+            f"discrepancy: {discrepancy} came; a relative difference in (0, 0.5] is needed, such as 0.01"
+        )
+    count = len(claims) if mutants else sum(len(claim.checks(setting)) for claim in claims)
     return Design(discrepancy, FALSE_REFUTE_SUITE / count, FALSE_CONFIRM)
 
 
@@ -171,14 +214,11 @@ def plan(
     claims: Sequence[Claim],
     setting: Setting,
     design: Design,
-    runner: Run,
+    runner: Runner,
     *,
     mutants: bool = False,
 ) -> list[Experiment]:
-    """Experiments with their draws, from pilots on seeds of their own.
-
-    A bound needs no more draws than tell the measured mean from it, halfway.
-    """
+    """Experiments with their draws, from pilots on seeds of their own."""
     pairs = [
         (claim, check)
         for claim in claims
@@ -187,33 +227,44 @@ def plan(
     tasks = []
     for claim, check in pairs:
         key = f"{claim.number}/{check.name}"
-        count = 0 if check.relation == "always" else pilot_draws(check.sampler.cost)
+        count = 2 if check.relation == "always" else pilot_draws(check.sampler.cost)
         tasks.append(Task(f"{key}#pilot", check.sampler, first_seed(setting.seed, key, "pilot"), count))
-    results = runner([t for t in tasks if t.count])
+    results = runner("pilot draws", tasks, lambda task: task.count * task.sampler.cost)
     found = []
     for (claim, check), task in zip(pairs, tasks, strict=True):
-        draws = design.draws_of_violations()
-        if task.count:
-            pilot = results[task.key].moments
-            allowed, deviation, skewness = check.allowed(design), pilot.deviation, pilot.skewness
-            if check.relation == "at most":
-                allowed = max(allowed, abs(check.predicted - pilot.mean) / 2)
-            if check.indicator:  # a rare event may be missing from the pilot
-                deviation, skewness = sqrt(max(check.predicted, pilot.mean)), 0.0
-            draws = min(MOST_DRAWS, design.draws(deviation, skewness, allowed))
-        found.append(Experiment(claim, check, draws))
+        pilot = results[task.key]
+        draws = draws_needed(check, pilot.moments, design)
+        found.append(Experiment(claim, check, draws, pilot.seconds / pilot.moments.count))
     return found
 
 
+def draws_needed(check: Check, pilot: Moments, design: Design) -> int:
+    """Draws of a check; a bound needs no more than tell the mean from it, halfway."""
+    if check.relation == "always":
+        return design.draws_of_violations()
+    allowed, deviation, skewness = check.allowed(design), pilot.deviation, pilot.skewness
+    if check.relation == "at most":
+        allowed = max(allowed, abs(check.predicted - pilot.mean) / 2)
+    if check.indicator:  # a rare event may be missing from the pilot
+        deviation, skewness = sqrt(max(check.predicted, pilot.mean)), 0.0
+    return min(MOST_DRAWS, design.draws(deviation, skewness, allowed))
+
+
 def execute(
-    experiments: Sequence[Experiment], setting: Setting, design: Design, runner: Run
+    experiments: Sequence[Experiment], setting: Setting, design: Design, runner: Runner
 ) -> tuple[Verdict, ...]:
     """Verdicts of designed experiments, in their order."""
     tasks = {
         e.key: chunks(e.key, e.check.sampler, first_seed(setting.seed, e.key, "main"), e.draws)
         for e in experiments
     }
-    results = runner([task for own in tasks.values() for task in own])
+    pace = {task.key: e.pace for e in experiments for task in tasks[e.key]}
+    longest_first = sorted(experiments, key=lambda e: -e.seconds)
+    results = runner(
+        "measuring",
+        [task for e in longest_first for task in tasks[e.key]],
+        lambda task: task.count * pace[task.key],
+    )
     verdicts = []
     for e in experiments:
         moments, seconds = total(results, tasks[e.key])

@@ -36,6 +36,8 @@ def select(names: Iterable[str]) -> tuple[Claim, ...]:
         if name not in by_key:
             near = difflib.get_close_matches(name, by_key, n=1, cutoff=0.3)
             hint = f"did you mean {near[0]}?" if near else "see rps explain --all"
-            raise ArgumentError(f"claims: {name!r} is not a claim (1 to {len(claims)} or a name); {hint}")
+            raise ArgumentError(
+                f"claims: {name!r} is not a claim (1 to {claims[-1].number} or a name); {hint}"
+            )
     chosen = {by_key[name].number for name in wanted}
     return tuple(c for c in claims if c.number in chosen)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from math import sqrt
 
 from rpstheory.claim import Check, Claim, Pair, Setting

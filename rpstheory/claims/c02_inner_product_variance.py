@@ -117,9 +117,9 @@ def three_wise_variance(pair: Pair, m: int) -> float:
     x, y = pair.x, pair.y
     extra = 0.0
     for low in range(0, len(x) - 3, 4):
-        for i, j, k, l in ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2)):
-            i, j, k, l = low + i, low + j, low + k, low + l
-            extra += (x[i] * y[j] + x[j] * y[i]) * (x[k] * y[l] + x[l] * y[k])
+        x4, y4 = x[low : low + 4], y[low : low + 4]
+        met = np.outer(x4, y4) + np.outer(y4, x4)
+        extra += met[0, 1] * met[2, 3] + met[0, 2] * met[1, 3] + met[0, 3] * met[1, 2]
     return float(inner_product_variance(Hashed(len(x), m, 0), x, y)) + 2 * extra / m**2
 
 
@@ -179,9 +179,7 @@ def checks(setting: Setting) -> list[Check]:
     wide = vectors(1024)
     found += [variance_check(s(1024, 96, 0), wide) for s in (Fold, Hashed)]
     small = vectors(32)
-    found.append(
-        variance_check(FirstLapUnsigned(32, 8, 0), small, "first lap unsigned is enough, 32→8")
-    )
+    found.append(variance_check(FirstLapUnsigned(32, 8, 0), small, "first lap unsigned is enough, 32→8"))
     found.append(variance_check(ArithmeticShifts(32, 11, 0), small, "shift(p) = a p, m prime, 32→11"))
     return found + outside_checks(small) + hash_checks()
 

@@ -87,7 +87,12 @@ def checks(setting: Setting) -> list[Check]:
     """Exact orders on random cases, the order on average, and where it fails."""
     small, n = vectors(24), 24
     found = [
-        Check("V(Z') <= V(Z) when Z | Z' or n <= Z', exact integers", Cases(nesting_fails), 0.0, "always"),
+        Check(
+            "V(Z') <= V(Z) when Z | Z' or n <= Z', exact integers",
+            Cases(nesting_fails),
+            0.0,
+            "always",
+        ),
         Check("V_block <= m/(m-Z+1) V_chunk, exact integers", Cases(block_bound_fails), 0.0, "always"),
         Check("V_block >= V_chunk on constant chunks", Cases(constant_block_fails), 0.0, "always"),
     ]

@@ -21,9 +21,7 @@ from rpstheory.mappings import AbstractMapping, Fold, Hashed, KeepBernoulli, Kee
 from rpstheory.samplers import DataProducts, Products, differs
 
 
-def against(
-    kept: AbstractMapping, fold: AbstractMapping, law: AbstractDistribution, name: str
-) -> Check:
+def against(kept: AbstractMapping, fold: AbstractMapping, law: AbstractDistribution, name: str) -> Check:
     """Mean squared error of pruning less that of sharing, on the same pairs."""
     prune, share = expected_variance(kept, law), expected_variance(fold, law)
     return Check(
@@ -45,9 +43,7 @@ def level(mapping: AbstractMapping, law: AbstractDistribution, name: str, order:
     )
 
 
-def failure(
-    mapping: AbstractMapping, law: AbstractDistribution, name: str, condition: str
-) -> Check:
+def failure(mapping: AbstractMapping, law: AbstractDistribution, name: str, condition: str) -> Check:
     """Fold above exact pruning, where the order's condition does not hold."""
     right = level(mapping, law, name)
     return Check(

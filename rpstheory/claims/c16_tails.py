@@ -41,7 +41,13 @@ def two_sided(n: int, m: int, pair: Pair, times: float) -> list[Check]:
         "Hanson-Wright": tails.hanson_wright(every.v2, every.spectral, t),
     }
     return [
-        Check(f"P(|T| >= {times:g} sd) by {name}, {pair.name} {n}→{m}", sampler, bound, "at most", indicator=True)
+        Check(
+            f"P(|T| >= {times:g} sd) by {name}, {pair.name} {n}→{m}",
+            sampler,
+            bound,
+            "at most",
+            indicator=True,
+        )
         for name, bound in bounds.items()
         if bound < 1
     ]
@@ -144,7 +150,7 @@ CLAIM = Claim(
         "Beyond Chebyshev, which needs 4-wise signs only, T = <Sx,Sy> - <x,y> has exponential tails for "
         "independent signs: exp(-1 - t/(e v)) for t >= e v, Hanson-Wright, and for norms the chi-square "
         "form P(T >= 2 sqrt(Bu) + 2u max b) <= exp(-u) and P(T <= -t) <= exp(-t^2/(6B)). The quantities v, "
-        "B, max b are bounded over all draws of fold in O(n), and v^2 equals V when x^2, y^2 and xy are constant."
+        "B, max b are bounded over all draws of fold in O(n), and v^2 is V for constant x^2, y^2, xy."
     ),
     assumptions=("fully independent signs, except for Chebyshev (4-wise) and the 4th moment (8-wise)",),
     formula=r"P(|T| \geq t) \leq e^{-1 - t/(e v)},\quad v^2 = \sum_{i\neq j} 1_{ij}\, q_{ij}",
@@ -155,7 +161,7 @@ CLAIM = Claim(
     mutant_check=mutant_check,
     remarks=(
         "Flat |x|, |y| alone do not make the bound v^2 equal V: xy must be constant too (a condition the "
-        "first statement left out). The bounds are loose: at 5 deviations on flat vectors Chebyshev allows 4e-2 and Bonami 6e-2 "
-        "where about 1e-5 to 7e-4 is measured; exponential forms pay from about 10 deviations."
+        "first statement left out). The bounds are loose: at 5 deviations on flat vectors Chebyshev allows "
+        "4e-2 and Bonami 6e-2 where about 1e-5 to 7e-4 is measured; exponential forms pay from about 10 deviations."
     ),
 )

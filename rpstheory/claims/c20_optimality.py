@@ -125,7 +125,12 @@ def checks(setting: Setting) -> list[Check]:
         found.append(Check(right.name, right.sampler, float(worst_case_bound(n, m)), condition="m | n"))
     ragged = flat_check(Fold(23, 6, 0))
     found.append(
-        Check(ragged.name, ragged.sampler, float(worst_case_bound(23, 6)), condition="fewest collisions")
+        Check(
+            ragged.name,
+            ragged.sampler,
+            float(worst_case_bound(23, 6)),
+            condition="fewest collisions",
+        )
     )
     hashed = flat_check(Hashed(24, 6, 0))
     found.append(

@@ -33,9 +33,7 @@ def resolve(backend: str) -> str:
     return backend
 
 
-def inner_products(
-    backend: str, mapping: AbstractMapping, x: Any, y: Any, first: int, count: int
-) -> Any:
+def inner_products(backend: str, mapping: AbstractMapping, x: Any, y: Any, first: int, count: int) -> Any:
     """rescale * <Sx, Sy> for draws first … first+count-1, (count,); see ``reference``."""
     module = importlib.import_module(f"rpstheory.kernels.{_MODULES[backend]}")
     return module.inner_products(mapping, x, y, first, count)

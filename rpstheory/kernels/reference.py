@@ -28,7 +28,7 @@ def seeds(first: int, count: int) -> NDArray[np.uint64]:
 def with_seeds(mapping: Mapping, many: NDArray[np.uint64]) -> Mapping:
     """The mapping with one seed per row: its cells and signs come out as (draws, n)."""
     clone = object.__new__(type(mapping))
-    for name in (f.name for f in fields(mapping)):  # type: ignore[arg-type]
+    for name in (f.name for f in fields(mapping)):
         object.__setattr__(clone, name, getattr(mapping, name))
     object.__setattr__(clone, "seed", many[:, None])
     return clone
@@ -49,7 +49,7 @@ def draw_many(
 
 def compress_many(
     mapping: AbstractMapping, vectors: NDArray[Any], first: int, count: int
-) -> NDArray[np.float64]:
+) -> NDArray[Any]:
     """S x for ``count`` draws: (n,) or (count, n) → (count, cells)."""
     cells, signs = draw_many(mapping, first, count)
     rows = np.arange(count, dtype=np.int64)[:, None] * mapping.cells
@@ -63,7 +63,7 @@ def compress_many(
 
 def inner_products(
     mapping: AbstractMapping, x: NDArray[Any], y: NDArray[Any], first: int, count: int
-) -> NDArray[np.float64]:
+) -> NDArray[Any]:
     """rescale * <Sx, Sy> for ``count`` draws.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from rpstheory.errors import DataError
 from rpstheory.mappings.base import AbstractMapping
@@ -40,7 +41,7 @@ def from_json(text: str) -> AbstractMapping:
     try:
         record = json.loads(text)
         kind = _BY_NAME[record.pop("mapping")]
-        arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
         return kind(**arguments)
     except (json.JSONDecodeError, KeyError, AttributeError, TypeError) as error:
         raise DataError(

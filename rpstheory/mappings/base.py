@@ -6,6 +6,7 @@ import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from operator import index
 from typing import Any
 
 from rpstheory.backend import POSITION_LIMIT
@@ -20,19 +21,17 @@ def check_count(owner: str, name: str, value: Any, *, low: int = 1, high: int | 
         ArgumentError: If it is out of range.
     """
     try:
-        number = value.__index__()
-        if isinstance(value, bool):
-            raise AttributeError
-    except (AttributeError, TypeError):
-        raise KindError(
-            f"{owner}: {name}={value!r} came; a whole number is needed; pass an int"
-        ) from None
+        number = None if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise KindError(f"{owner}: {name}={value!r} came; a whole number is needed; pass an int")
     limit = POSITION_LIMIT if high is None else high
     if number < low:
         raise ArgumentError(f"{owner}: {name}={number} came; at least {low} is needed")
     if number > limit:
         raise ArgumentError(f"{owner}: {name}={number} came; at most {limit} is possible")
-    return int(number)
+    return number
 
 
 @dataclass(frozen=True)

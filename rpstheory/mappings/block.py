@@ -58,8 +58,7 @@ class Block(AbstractSharing):
         rows, columns = self.shape
         if rows * columns != self.n:
             raise ArgumentError(
-                f"Block: a {rows} x {columns} matrix came for n={self.n} weights; "
-                f"pass n={rows * columns}"
+                f"Block: a {rows} x {columns} matrix came for n={self.n} weights; pass n={rows * columns}"
             )
         if self.chunk_length > self.m:
             raise ArgumentError(
@@ -68,7 +67,7 @@ class Block(AbstractSharing):
             )
 
     @cached_property
-    def chunk_length(self) -> int:  # type: ignore[override]
+    def chunk_length(self) -> int:
         """Weights per block."""
         return self.block if isinstance(self.block, int) else self.block[0] * self.block[1]
 

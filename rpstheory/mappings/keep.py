@@ -52,9 +52,7 @@ class AbstractKeep(AbstractMapping):
         seed = check_count(owner, "seed", self.seed, low=0, high=2**64 - 1)
         object.__setattr__(self, "seed", seed)
         if self.m > self.n:
-            raise ArgumentError(
-                f"{owner}: m={self.m} of n={self.n} weights cannot be kept; choose m <= n"
-            )
+            raise ArgumentError(f"{owner}: m={self.m} of n={self.n} weights cannot be kept; choose m <= n")
 
     @property
     def cells(self) -> int:

@@ -1,0 +1,1 @@
+"""Networks that live in a shared bank: layers, training and pruning rivals, on PyTorch."""

@@ -1,0 +1,1 @@
+"""The claims of rpstheory checked from outside: exact enumeration and symbolic proof."""

@@ -1,0 +1,639 @@
+"""The reference's draws by numba: a mapping is drawn and its statistic summed in one pass.
+
+One kernel for each way of walking through the weights: ``_fold`` keeps 32 cells in registers and reads
+their stretch of every lap; ``_hashed`` scatters into a table with a half for each sign; ``_runs`` adds
+stretches of consecutive weights (chunks, blocks, rows of tiles); ``_keep`` sums what is kept. They
+share the hash below, bit-equal to :mod:`rpstheory.hashing` for fewer than 2^30 weights and cells.
+What lies beyond, and every other mapping, goes to the reference.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+
+from rpstheory import hashing
+from rpstheory.errors import ShapeError
+from rpstheory.kernels import reference
+from rpstheory.kernels.lanes import (
+    add_pair,
+    add_pair_products,
+    add_product,
+    add_signed,
+    copy_words,
+    load,
+    load_bits,
+    load_values,
+    minus,
+    plus,
+    store,
+    store_bits,
+    store_slots,
+    store_words,
+    sum_of,
+    zeros,
+)
+from rpstheory.mappings import (
+    AbstractMapping,
+    Block,
+    Chunk,
+    Fold,
+    Hashed,
+    KeepBernoulli,
+    KeepExact,
+)
+from rpstheory.mappings.keep import ROUNDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+LIMIT = 2**30
+BLOCK = 32  # cells kept in registers
+SHORTEST_LAP = 16  # below, a fold is added like chunks: most of a block would lie outside the lap
+HEAD = 64  # field values computed one by one before third differences take over
+BATCH = 64  # weights hashed before they are scattered; short enough for the two to overlap
+STRETCH = 1024  # weights whose fate is held at once
+
+_U64 = np.uint64
+_P = _U64(hashing.PRIME)
+_GOLDEN = _U64(hashing.GOLDEN)
+_FIRST = _U64(hashing.FIRST_MULTIPLIER)
+_SECOND = _U64(hashing.SECOND_MULTIPLIER)
+_NARROW = _U64(hashing.NARROW)
+_LOW = _U64(2**32 - 1)
+_ONE = _U64(1)
+_PER_SEED = hashing.COEFFICIENTS
+_SIGN, _START = hashing.SIGN_STREAM, hashing.START_STREAM
+_START_LOW, _KEEP = hashing.START_LOW_STREAM, hashing.KEEP_STREAM
+
+
+def inner_products(
+    mapping: AbstractMapping, x: NDArray[Any], y: NDArray[Any], first: int, count: int
+) -> NDArray[np.float64]:
+    """rescale * <Sx, Sy> for ``count`` draws, as :func:`reference.inner_products`.
+
+    Args:
+        mapping: Its seed is replaced by ``first``, ``first + 1``, …
+        x: (n,), or one row per draw, (count, n).
+        y: The same; the very object ``x`` halves the work.
+        first: Seed of the first draw.
+        count: Number of draws.
+
+    Returns:
+        (count,). Exact for integer-valued ``x`` and ``y``.
+
+    Raises:
+        ShapeError: If ``x`` or ``y`` has another shape.
+    """
+    if not _is_fast(mapping):
+        return reference.inner_products(mapping, x, y, first, count)
+    same = y is x
+    a = _rows("x", x, mapping.n, count)
+    b = a if same else _rows("y", y, mapping.n, count)
+    seed, values = _U64(first % 2**64), np.empty(count)
+    if isinstance(mapping, KeepExact | KeepBernoulli):
+        _keep(a, b, *_keep_plan(mapping), seed, values)
+    elif mapping.starts == mapping.m == mapping.chunk_length >= SHORTEST_LAP:
+        _fold(a, b, same, mapping.m, seed, values)
+    elif mapping.chunk_length == 1 and mapping.m <= hashing.NARROW:
+        _hashed(a, b, mapping.m, seed, values)
+    else:
+        _runs(a, b, same, _grid(mapping), mapping.m, mapping.starts, seed, values)
+    return values * float(mapping.rescale)
+
+
+def draw(
+    mapping: AbstractMapping, first: int, count: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cells and signs of ``count`` draws from the kernels' own hash, each (count, n) int64."""
+    if not _is_fast(mapping):
+        return reference.draw_many(mapping, first, count)
+    shape = (count, mapping.n)
+    cells = np.tile(np.arange(mapping.n), (count, 1))
+    signs = np.empty(shape, dtype=np.int64)
+    seed = _U64(first % 2**64)
+    if isinstance(mapping, KeepExact | KeepBernoulli):
+        _draw_keep(*_keep_plan(mapping), seed, signs)
+    else:
+        _draw_runs(_grid(mapping), mapping.m, mapping.starts, seed, cells, signs)
+    return cells, signs
+
+
+def _is_fast(mapping: AbstractMapping) -> bool:
+    kinds = (Block, Chunk, Fold, Hashed, KeepBernoulli, KeepExact)
+    small = max(mapping.n, mapping.cells) <= LIMIT
+    return type(mapping) in kinds and small and sys.byteorder == "little"
+
+
+def _rows(name: str, x: NDArray[Any], n: int, count: int) -> NDArray[np.float64]:
+    """(1, n) or (count, n), as the kernels read it."""
+    if x.shape not in ((n,), (count, n)):
+        raise ShapeError(
+            f"inner_products: {name} has shape {x.shape}, the mapping has n={n}; "
+            f"pass one vector or one row for each of the {count} draws"
+        )
+    return np.ascontiguousarray(x.reshape(-1, n), dtype=np.float64)
+
+
+def _grid(mapping: Any) -> tuple[int, int, int, int]:
+    """Rows and columns of the weights, and of a tile: a chunk is a tile of a single row."""
+    if isinstance(mapping, Block) and mapping.shape is not None:
+        return (*mapping.shape, *mapping.block)
+    return 1, mapping.n, 1, mapping.chunk_length
+
+
+def _keep_plan(mapping: KeepExact | KeepBernoulli) -> tuple[bool, int, int, Any]:
+    """Exactly m?; n; weights per stretch; what a kept weight's place, or value, lies below."""
+    if isinstance(mapping, KeepExact):
+        return True, mapping.n, mapping._side, _U64(mapping.m)
+    return False, mapping.n, STRETCH, _U64(mapping._threshold)
+
+
+def _kernel(**options: Any) -> Callable[[Any], Any]:
+    """``njit`` with a cache on disk, or without where no folder can be written."""
+
+    def compiled(function: Any) -> Any:
+        try:
+            return njit(cache=True, nogil=True, **options)(function)
+        except RuntimeError:  # numba's "no locator available"
+            return njit(nogil=True, **options)(function)
+
+    return compiled
+
+
+# Only ever called from a kernel: numba need not build a door from Python.
+_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_reordered = njit(
+    no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath={"reassoc", "contract", "nsz"}
+)
+
+# ------------------------------------------------------------------------------------- the hash
+
+
+@_inner
+def _mix(word: Any) -> Any:
+    word = (word ^ (word >> _U64(30))) * _FIRST
+    word = (word ^ (word >> _U64(27))) * _SECOND
+    return word ^ (word >> _U64(31))
+
+
+@_inner
+def _key(seed: Any) -> Any:
+    return _mix(seed + _GOLDEN)
+
+
+@_inner
+def _coefficient(key: Any, number: Any) -> Any:
+    value = _mix(key + (_U64(number) + _ONE) * _GOLDEN)
+    value = (value & _P) + ((value >> _U64(31)) & _P) + (value >> _U64(62))
+    value = (value & _P) + (value >> _U64(31))
+    return min(value, value - _P)
+
+
+@_inner
+def _cubic(key: Any, stream: Any) -> Any:
+    c = _PER_SEED * stream
+    return (
+        _coefficient(key, c),
+        _coefficient(key, c + 1),
+        _coefficient(key, c + 2),
+        _coefficient(key, c + 3),
+    )
+
+
+@_inner
+def _shorter(value: Any) -> Any:
+    """The same mod P; below 2^32, as the mask tells LLVM, while the value is below 2^62."""
+    return ((value & _P) + (value >> _U64(31))) & _LOW
+
+
+@_inner
+def _horner(c: Any, v: Any) -> Any:
+    """The cubic at v < 2^30: the steps stay below 7/4, 15/8 and 31/16 of 2^31, so below 2P."""
+    v &= _LOW
+    value = _shorter((c[3] & _LOW) * v + c[2])
+    value = _shorter(value * v + c[1])
+    value = _shorter(value * v + c[0])
+    return min(value, value - _P)
+
+
+@_inner
+def _start(high: Any, low: Any, chunk: Any, size: Any) -> Any:
+    value = _horner(high, _U64(chunk))
+    if size > _NARROW:
+        return np.int64((value * _P + _horner(low, _U64(chunk))) % size)
+    return np.int64(_scaled(value, size))
+
+
+@_inner
+def _scaled(value: Any, size: Any) -> Any:
+    """``value * size // P`` without a division, for size <= 2^20."""
+    product = value * size
+    return (product + (product >> _U64(31)) + _ONE) >> _U64(31)
+
+
+@_inner
+def _first_values(c: Any, values: Any, count: Any) -> Any:
+    for t in range(count):
+        values[t] = _horner(c, _U64(t))
+
+
+@_inner
+def _last_differences(values: Any) -> Any:
+    """Values 48..63 and their backward differences of stride 16; a cubic's third is constant."""
+    a, b = load_values(values, 0), load_values(values, 16)
+    c, d = load_values(values, 32), load_values(values, 48)
+    once = minus(d, c)
+    before = minus(c, b)
+    twice = minus(once, before)
+    return d, once, twice, minus(twice, minus(before, minus(b, a)))
+
+
+@_inner
+def _sign_words(c: Any, count: Any, values: Any, octets: Any) -> None:
+    """The signs of 16 * count weights, a bit each; up to 15 more words are written."""
+    head = min(HEAD, count)
+    _first_values(c, values, (head + 7) & ~7)
+    for t in range(0, head, 16):
+        store_words(octets, 2 * t, load_values(values, t))
+    if count > HEAD:
+        value, once, twice, thrice = _last_differences(values)
+        for t in range(HEAD, count, 16):
+            twice = plus(twice, thrice)
+            once = plus(once, twice)
+            value = plus(value, once)
+            store_words(octets, 2 * t, value)
+
+
+@_inner
+def _bits(octets: Any, position: Any) -> Any:
+    """57 bits or more from any bit on."""
+    return load_bits(octets, position >> 3) >> _U64(position & 7)
+
+
+# ------------------------------------------------------------------------------------- the fold
+#
+# Laps lie in rows of m + 32 entries, signs in rows of m + 32 bits; the last 32 repeat the first, so
+# that 32 cells read every lap in one stretch, wherever its shift makes it turn.
+
+
+@_kernel()
+def _fold(x: Any, y: Any, same: Any, m: Any, first: Any, out: Any) -> None:
+    n = x.shape[1]
+    laps = -(-n // m)
+    row = m + BLOCK
+    long_x = np.zeros(laps * row)
+    long_y = long_x if same else np.zeros(laps * row)
+    octets = np.zeros(laps * m // 8 + 72, dtype=np.uint8)
+    signs = np.zeros(laps * row // 8 + 72, dtype=np.uint8)
+    values = np.empty(HEAD, dtype=np.uint32)
+    begins = np.empty(laps, dtype=np.int64)
+    for d in range(out.size):
+        if d < x.shape[0]:
+            _lay(x[d], m, long_x)
+        if d < y.shape[0] and not same:
+            _lay(y[d], m, long_y)
+        key = _key(first + _U64(d))
+        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
+        _lay_bits(octets, m, laps, signs)
+        high = _cubic(key, _START)
+        low = _cubic(key, _START_LOW) if m > _NARROW else high
+        for lap in range(laps):
+            shift = _start(high, low, lap, _U64(m))
+            begins[lap] = m - shift if shift else 0
+        if same:
+            out[d] = _lap_norm(long_x, signs, begins, m)
+        else:
+            out[d] = _lap_product(long_x, long_y, signs, begins, m)
+
+
+@_inner
+def _lay(x: Any, m: Any, rows: Any) -> None:
+    for lap in range(-(-x.size // m)):
+        at, length = lap * (m + BLOCK), min(m, x.size - lap * m)
+        for i in range(length):
+            rows[at + i] = x[lap * m + i]
+        for i in range(min(length, BLOCK)):
+            rows[at + m + i] = x[lap * m + i]
+
+
+@_inner
+def _lay_bits(octets: Any, m: Any, laps: Any, rows: Any) -> None:
+    """A row is 32 bits, two whole words, longer than a lap: words only move, they never shift."""
+    for lap in range(laps):
+        at = 2 * (lap * m >> 4)
+        for i in range(at, at + m // 8 + 4, 32):
+            copy_words(rows, i + 4 * lap, octets, i)
+    for lap in range(laps):
+        end = lap * (m + BLOCK) + m
+        shift = _U64(end & 7)
+        kept = load_bits(rows, end >> 3) & ~(_LOW << shift)
+        store_bits(rows, end >> 3, kept | ((_bits(octets, lap * m) & _LOW) << shift))
+
+
+@_inner
+def _lap_product(x: Any, y: Any, signs: Any, begins: Any, m: Any) -> Any:
+    total = zeros()
+    for cell in range(0, m, BLOCK):
+        a0, a1, a2, a3 = zeros(), zeros(), zeros(), zeros()
+        b0, b1, b2, b3 = zeros(), zeros(), zeros(), zeros()
+        for lap in range(begins.size):
+            i = cell + begins[lap]
+            if i >= m:
+                i -= m
+            i += lap * (m + BLOCK)
+            bits = _bits(signs, i)
+            a0 = add_signed(a0, load(x, i), bits, 0)
+            a1 = add_signed(a1, load(x, i + 8), bits, 8)
+            a2 = add_signed(a2, load(x, i + 16), bits, 16)
+            a3 = add_signed(a3, load(x, i + 24), bits, 24)
+            b0 = add_signed(b0, load(y, i), bits, 0)
+            b1 = add_signed(b1, load(y, i + 8), bits, 8)
+            b2 = add_signed(b2, load(y, i + 16), bits, 16)
+            b3 = add_signed(b3, load(y, i + 24), bits, 24)
+        inside = (_ONE << _U64(min(m - cell, BLOCK))) - _ONE
+        total = add_product(total, a0, b0, inside, 0)
+        total = add_product(total, a1, b1, inside, 8)
+        total = add_product(total, a2, b2, inside, 16)
+        total = add_product(total, a3, b3, inside, 24)
+    return sum_of(total)
+
+
+@_inner
+def _lap_norm(x: Any, signs: Any, begins: Any, m: Any) -> Any:
+    total = zeros()
+    for cell in range(0, m, BLOCK):
+        a0, a1, a2, a3 = zeros(), zeros(), zeros(), zeros()
+        for lap in range(begins.size):
+            i = cell + begins[lap]
+            if i >= m:
+                i -= m
+            i += lap * (m + BLOCK)
+            bits = _bits(signs, i)
+            a0 = add_signed(a0, load(x, i), bits, 0)
+            a1 = add_signed(a1, load(x, i + 8), bits, 8)
+            a2 = add_signed(a2, load(x, i + 16), bits, 16)
+            a3 = add_signed(a3, load(x, i + 24), bits, 24)
+        inside = (_ONE << _U64(min(m - cell, BLOCK))) - _ONE
+        total = add_product(total, a0, a0, inside, 0)
+        total = add_product(total, a1, a1, inside, 8)
+        total = add_product(total, a2, a2, inside, 16)
+        total = add_product(total, a3, a3, inside, 24)
+    return sum_of(total)
+
+
+# ------------------------------------------------------------------------------------- hashed
+#
+# A cell has two slots, one per sign, so that the scatter needs no sign; a slot holds the sums of x and
+# of y side by side.
+
+
+@_kernel()
+def _hashed(x: Any, y: Any, m: Any, first: Any, out: Any) -> None:
+    n = x.shape[1]
+    words = -(-n // 16)
+    half = (m + 3) // 4 * 8
+    pairs = np.zeros((16 * words, 2))
+    flat = pairs.reshape(-1)
+    table = np.zeros(2 * half)
+    octets = np.zeros(2 * words + 32, dtype=np.uint8)
+    values = np.empty(HEAD, dtype=np.uint32)
+    slots = np.empty(BATCH, dtype=np.uint32)
+    for d in range(out.size):
+        if d < x.shape[0]:
+            pairs[:n, 0] = x[d]
+        if d < y.shape[0]:
+            pairs[:n, 1] = y[d]
+        key = _key(first + _U64(d))
+        _sign_words(_cubic(key, _SIGN), words, values, octets)
+        _first_values(_cubic(key, _START), values, HEAD)
+        value, once, twice, thrice = _last_differences(values)
+        for begin in range(0, words, BATCH // 16):
+            end = min(words, begin + BATCH // 16)
+            for word in range(begin, end):
+                if word * 16 < HEAD:
+                    fresh = load_values(values, word * 16)
+                else:
+                    twice = plus(twice, thrice)
+                    once = plus(once, twice)
+                    value = plus(value, once)
+                    fresh = value
+                at, bits = (word - begin) * 16, load_bits(octets, 2 * word)
+                store_slots(slots, at, fresh, _U64(m), _U64(half), bits)
+            _scatter(slots.view(np.uint64), (end - begin) * 8, flat, begin * 32, table)
+        out[d] = _slot_product(table)
+
+
+@_inner
+def _scatter(slots: Any, count: Any, pairs: Any, at: Any, table: Any) -> None:
+    for i in range(count):
+        two = slots[i]
+        add_pair(table, two & _LOW, pairs, at + 4 * i)
+        add_pair(table, two >> _U64(32), pairs, at + 4 * i + 2)
+
+
+@_inner
+def _slot_product(table: Any) -> Any:
+    """<Sx, Sy>; leaves the table empty."""
+    half = table.size // 2
+    total = zeros()
+    for i in range(0, half, 8):
+        sums = add_signed(load(table, i), load(table, half + i), _LOW, 0)
+        total = add_pair_products(total, sums)
+        store(table, i, zeros())
+        store(table, half + i, zeros())
+    return 0.5 * sum_of(total)
+
+
+# ------------------------------------------------------------------------------------- runs
+
+
+@_kernel()
+def _runs(
+    x: Any, y: Any, same: Any, grid: Any, m: Any, starts: Any, first: Any, out: Any
+) -> None:
+    n = x.shape[1]
+    octets = np.zeros(n // 8 + 48, dtype=np.uint8)
+    values = np.empty(HEAD, dtype=np.uint32)
+    sums_x = np.zeros(starts + grid[2] * grid[3])
+    sums_y = sums_x if same else np.zeros(sums_x.size)
+    for d in range(out.size):
+        key = _key(first + _U64(d))
+        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
+        high = _cubic(key, _START)
+        low = _cubic(key, _START_LOW) if starts > _NARROW else high
+        this_x, this_y = x[min(d, x.shape[0] - 1)], y[min(d, y.shape[0] - 1)]
+        for row in range(grid[0]):
+            for column in range(0, grid[1], grid[3]):
+                cell = _run_cell(high, low, grid, row, column, starts)
+                at, length = row * grid[1] + column, min(grid[3], grid[1] - column)
+                _add_run(this_x, octets, at, length, sums_x, cell)
+                if not same:
+                    _add_run(this_y, octets, at, length, sums_y, cell)
+        out[d] = _wrapped_product(sums_x, sums_y, m)
+        sums_x[:] = 0.0
+        sums_y[:] = 0.0
+
+
+@_inner
+def _run_cell(high: Any, low: Any, grid: Any, row: Any, column: Any, starts: Any) -> Any:
+    """Where the row of a tile that begins at (row, column) begins in the bank, before wrapping."""
+    across = -(-grid[1] // grid[3])
+    tile = row // grid[2] * across + column // grid[3]
+    return _start(high, low, tile, _U64(starts)) + row % grid[2] * grid[3]
+
+
+@_inner
+def _add_run(x: Any, octets: Any, at: Any, length: Any, sums: Any, cell: Any) -> None:
+    whole = length & ~7
+    for i in range(0, whole, 8):
+        total = add_signed(load(sums, cell + i), load(x, at + i), _bits(octets, at + i), 0)
+        store(sums, cell + i, total)
+    for i in range(whole, length):
+        if _bits(octets, at + i) & _ONE:
+            sums[cell + i] -= x[at + i]
+        else:
+            sums[cell + i] += x[at + i]
+
+
+@_reordered
+def _wrapped_product(a: Any, b: Any, m: Any) -> Any:
+    for cell in range(m, a.size):
+        a[cell - m] += a[cell]
+    if a is not b:
+        for cell in range(m, b.size):
+            b[cell - m] += b[cell]
+    total = 0.0
+    for cell in range(min(m, a.size)):
+        total += a[cell] * b[cell]
+    return total
+
+
+@_kernel()
+def _draw_runs(grid: Any, m: Any, starts: Any, first: Any, cells: Any, signs: Any) -> None:
+    n = cells.shape[1]
+    octets = np.zeros(n // 8 + 48, dtype=np.uint8)
+    values = np.empty(HEAD, dtype=np.uint32)
+    for d in range(cells.shape[0]):
+        key = _key(first + _U64(d))
+        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
+        high, low = _cubic(key, _START), _cubic(key, _START_LOW)
+        for row in range(grid[0]):
+            for column in range(0, grid[1], grid[3]):
+                cell = _run_cell(high, low, grid, row, column, starts)
+                at = row * grid[1] + column
+                for i in range(min(grid[3], grid[1] - column)):
+                    cells[d, at + i] = (cell + i) % m
+                    signs[d, at + i] = 1 - 2 * np.int64(_bits(octets, at + i) & _ONE)
+
+
+# ------------------------------------------------------------------------------------- keep
+
+
+@_kernel()
+def _keep(
+    x: Any, y: Any, exact: Any, n: Any, width: Any, bound: Any, first: Any, out: Any
+) -> None:
+    kept = np.empty(width)
+    places = np.empty((2, width), dtype=np.uint64)
+    for d in range(out.size):
+        cubics = _keep_cubics(_key(first + _U64(d)))
+        this_x, this_y = x[min(d, x.shape[0] - 1)], y[min(d, y.shape[0] - 1)]
+        total = 0.0
+        for at in range(0, n, width):
+            length = min(width, n - at)
+            _fates(cubics, exact, n, bound, at, places[:, :length], kept)
+            total += _kept_product(kept, this_x[at : at + length], this_y[at : at + length])
+        out[d] = total
+
+
+@_kernel()
+def _draw_keep(exact: Any, n: Any, width: Any, bound: Any, first: Any, signs: Any) -> None:
+    kept = np.empty(width)
+    places = np.empty((2, width), dtype=np.uint64)
+    for d in range(signs.shape[0]):
+        cubics = _keep_cubics(_key(first + _U64(d)))
+        for at in range(0, n, width):
+            length = min(width, n - at)
+            _fates(cubics, exact, n, bound, at, places[:, :length], kept)
+            for i in range(length):
+                signs[d, at + i] = np.int64(kept[i])
+
+
+@_inner
+def _keep_cubics(key: Any) -> Any:
+    """The round functions; a Bernoulli draw takes its value's two halves from the same streams."""
+    cubics = np.empty((2 * ROUNDS, 4), dtype=np.uint64)
+    for stream in range(2 * ROUNDS):
+        for c in range(4):
+            cubics[stream, c] = _coefficient(key, _PER_SEED * (_KEEP + stream) + c)
+    return cubics
+
+
+@_inner
+def _row(cubics: Any, stream: Any) -> Any:
+    return cubics[stream, 0], cubics[stream, 1], cubics[stream, 2], cubics[stream, 3]
+
+
+@_inner
+def _fates(
+    cubics: Any, exact: Any, n: Any, bound: Any, at: Any, places: Any, kept: Any
+) -> None:
+    """1.0 for each kept weight of a stretch, 0.0 for a dropped one."""
+    if exact:
+        _permute(cubics, at, _U64(kept.size), places)
+        for i in range(places.shape[1]):
+            place = _walked(cubics, places[0, i] * _U64(kept.size) + places[1, i], n, kept.size)
+            kept[i] = 1.0 if place < bound else 0.0
+    else:
+        high, low = _row(cubics, 0), _row(cubics, 1)
+        for i in range(places.shape[1]):
+            position = _U64(at + i)
+            value = _horner(high, position) * _P + _horner(low, position)
+            kept[i] = 1.0 if value < bound else 0.0
+
+
+@_inner
+def _permute(cubics: Any, at: Any, side: Any, places: Any) -> None:
+    """One row of the square, (left, right), through all rounds."""
+    left, right = places[0], places[1]
+    for i in range(left.size):
+        left[i] = _U64(at) // side
+        right[i] = _U64(i)
+    for turn in range(ROUNDS):
+        c = _row(cubics, 2 * turn)
+        for i in range(left.size):
+            before = right[i]
+            right[i] = _moved(c, left[i], before, side)
+            left[i] = before
+
+
+@_inner
+def _walked(cubics: Any, place: Any, n: Any, side: Any) -> Any:
+    size = _U64(side)
+    while place >= _U64(n):
+        left, right = place // size, place % size
+        for turn in range(ROUNDS):
+            left, right = right, _moved(_row(cubics, 2 * turn), left, right, size)
+        place = left * size + right
+    return place
+
+
+@_inner
+def _moved(c: Any, left: Any, right: Any, side: Any) -> Any:
+    """``left`` plus the round function of ``right``, mod side."""
+    total = left + _scaled(_horner(c, right), side)
+    return min(total, total - side)
+
+
+@_reordered
+def _kept_product(kept: Any, x: Any, y: Any) -> Any:
+    total = 0.0
+    for i in range(x.size):
+        total += kept[i] * x[i] * y[i]
+    return total

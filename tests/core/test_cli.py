@@ -1,0 +1,151 @@
+"""The command line: what it prints, writes and returns, and how it refuses bad input."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+
+def rps(*arguments, **options):
+    command = [sys.executable, "-c", "from rpstheory.cli import main; main()", *arguments]
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment, **options)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    random = np.random.default_rng(0)
+    np.save(folder / "good.npy", random.integers(0, 9, (6, 4, 5)))
+    np.savez(folder / "two.npz", a=random.random((5, 8)), b=random.random((5, 8)))
+    np.save(folder / "nan.npy", np.full((4, 8), np.nan))
+    np.save(folder / "complex.npy", np.ones((4, 8), dtype=complex))
+    np.save(folder / "row.npy", np.ones(8))
+    np.save(folder / "zeros.npy", np.zeros((4, 8)))
+    np.save(folder / "objects.npy", np.array([{}, {}]), allow_pickle=True)
+    np.savez(folder / "objects.npz", a=np.array([{}, {}], dtype=object))
+    (folder / "empty.npy").write_bytes(b"")
+    (folder / "text.npy").write_text("1 2 3\n4 5 6\n")
+    (folder / "text.npz").write_text("1 2 3\n4 5 6\n")
+    (folder / "folder.npy").mkdir()
+    return folder
+
+
+BAD = [
+    (["--claims", "unbiasd"], "did you mean unbiased"),
+    (["--claims", "99"], "'99' is not a claim"),
+    (["--compression", "0.5"], "n/m is needed, a number >= 1"),
+    (["--compression", "nan"], "n/m is needed"),
+    (["--compression", "two"], "numbers separated by commas"),
+    (["--compression", ","], "at least one n/m"),
+    (["--discrepancy", "0"], r"relative difference in \(0, 0.5\]"),
+    (["--discrepancy", "nan"], r"relative difference in \(0, 0.5\]"),
+    (["--seed", "-1"], "whole number in 0..2"),
+    (["--jobs", "-2"], "number of workers"),
+    (["--backend", "fast"], "choose one of auto, numpy, numba, cupy"),
+    (["--data", "nothing.npy"], "does not exist"),
+    (["--data", "table.csv"], "neither digits"),
+    (["--data", "{}/empty.npy"], "cannot be read as a NumPy file"),
+    (["--data", "{}/text.npy"], "cannot be read as a NumPy file"),
+    (["--data", "{}/text.npz"], "cannot be read as a NumPy file"),
+    (["--data", "{}/objects.npy"], "cannot be read as a NumPy file of numbers"),
+    (["--data", "{}/objects.npz"], "does not hold numbers"),
+    (["--data", "{}/folder.npy"], "cannot be read"),
+    (["--data", "{}/two.npz"], "holds a, b; pass .*two.npz:KEY"),
+    (["--data", "{}/two.npz:c"], "has no key 'c'; it holds a, b"),
+    (["--data", "{}/nan.npy"], "nan or inf"),
+    (["--data", "{}/complex.npy"], "real numbers are needed"),
+    (["--data", "{}/row.npy"], "at least two rows"),
+    (["--data", "{}/zeros.npy"], "fewer than two rows that are not zero"),
+    (["--json", "/nowhere/out.json"], "cannot be written"),
+    (["--html", "/nowhere/out.html"], "cannot be written"),
+    (["--cluster", "tcp://127.0.0.1:9", "--claims", "1"], "does not answer|not installed"),
+    (["--cluster", "nonsense", "--claims", "1"], "does not answer|not installed"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda v: " ".join(v)[:40])
+def test_bad_input_is_one_sentence_and_exit_status_2(files, arguments, sentence):
+    done = rps("verify", *(a.replace("{}", str(files)) for a in arguments))
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("rps: ")
+    assert re.search(sentence, line), line
+
+
+def test_verify_writes_json_and_page_and_confirms_on_a_file(files, tmp_path):
+    out, page = tmp_path / "v.json", tmp_path / "v.html"
+    done = rps(
+        "verify", "--claims", "1,7", "--quick", "--data", f"{files}/good.npy", "--jobs", "1",
+        "--compression", "2", "--json", str(out), "--html", str(page),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(out.read_text())
+    assert {v["status"] for v in record["verdicts"]} == {"confirmed"}
+    assert {v["claim"] for v in record["verdicts"]} == {"unbiased", "worst-case"}
+    assert page.read_text().startswith("<!doctype html>")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_verify_of_mutants_returns_0_when_all_are_refuted():
+    assert rps("verify", "--claims", "3", "--quick", "--mutants", "--jobs", "1").returncode == 0
+
+
+def test_resume_folder_of_another_configuration_is_refused(tmp_path):
+    run = [
+        "verify",
+        "--claims",
+        "1",
+        "--discrepancy",
+        "0.3",
+        "--jobs",
+        "1",
+        "--resume",
+        str(tmp_path),
+    ]
+    first, again = rps(*run), rps(*run)
+    assert (first.returncode, again.returncode) == (0, 0)
+    other = rps(*run, "--seed", "5")
+    assert other.returncode == 2
+    assert "seed=0 (now 5)" in other.stderr
+
+
+def test_explain_prints_every_claim():
+    done = rps("explain", "--all")
+    assert done.returncode == 0
+    assert all(f"\n{number}. " in "\n" + done.stdout for number in range(1, 21))
+
+
+def test_explain_without_a_claim_says_what_to_do():
+    done = rps("explain")
+    assert done.returncode == 2
+    assert "pass names or numbers, or --all" in done.stderr
+
+
+def test_plan_prints_draws_and_time():
+    done = rps("plan", "--claims", "3", "--quick", "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    assert "draws" in done.stdout
+
+
+def test_phase_draws_a_figure(tmp_path):
+    done = rps("phase", "--out", str(tmp_path / "phase.svg"), "--compression", "4")
+    assert done.returncode == 0, done.stderr
+    for name in ("kurtosis", "alignment"):
+        assert "<svg" in (tmp_path / f"phase-{name}.svg").read_text()
+
+
+def test_help_loads_neither_numba_nor_matplotlib_nor_torch():
+    code = (
+        "import sys\nfrom rpstheory.cli import main\nsys.argv = ['rps', '--help']\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "heavy = {'numba', 'matplotlib', 'torch', 'cupy', 'scipy', 'sklearn'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
