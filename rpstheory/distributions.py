@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 
-from rpstheory.errors import ArgumentError, DataError
+from rpstheory.errors import ArgumentError, DataError, ShapeError
+from rpstheory.mappings.base import check_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,6 +63,23 @@ class Independent(AbstractDistribution):
     others: tuple[float, ...] | None = None
     family: Family = "gaussian"
 
+    def __post_init__(self) -> None:
+        """Check the scales and the family.
+
+        Raises:
+            ArgumentError: If a scale is not finite, there is none, or the family is unknown.
+            ShapeError: If x and y differ in length.
+        """
+        kurtosis(self.family)
+        others = self.scales if self.others is None else self.others
+        if len(others) != len(self.scales):
+            raise ShapeError(
+                f"Independent: {len(self.scales)} scales of x and {len(others)} of y came; "
+                "pass one per entry of each"
+            )
+        if not self.scales or not np.isfinite([*self.scales, *others]).all():
+            raise ArgumentError("Independent: scales are empty or not finite; pass finite numbers")
+
     @property
     def n(self) -> int:
         """Entries of each vector."""
@@ -98,6 +116,20 @@ class Pairs(AbstractDistribution):
     length: int
     correlation: float = 0.0
     family: Family = "gaussian"
+
+    def __post_init__(self) -> None:
+        """Check the length, the correlation and the family.
+
+        Raises:
+            KindError: If the length is not a whole number.
+            ArgumentError: If one of them is out of range.
+        """
+        kurtosis(self.family)
+        check_count("Pairs", "length", self.length)
+        if not -1 <= self.correlation <= 1:
+            raise ArgumentError(
+                f"Pairs: correlation={self.correlation} came; it lies in [-1, 1]; choose one there"
+            )
 
     @property
     def n(self) -> int:
@@ -167,6 +199,18 @@ class Rows(AbstractDistribution):
     """
 
     rows: Any
+
+    def __post_init__(self) -> None:
+        """Check the rows.
+
+        Raises:
+            DataError: If they are not a matrix of finite real numbers.
+        """
+        rows = self.rows
+        if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind != "f":
+            raise DataError("Rows: a NumPy matrix (N, n) of floats is needed; convert it first")
+        if not rows.size or not np.isfinite(rows).all():
+            raise DataError("Rows: no rows, nan or inf came; pass finite numbers")
 
     @property
     def n(self) -> int:

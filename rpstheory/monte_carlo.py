@@ -280,15 +280,15 @@ def _execute(tasks: Sequence[Task], backend: str, jobs: int, cluster: str | None
 
 def _on_cluster(tasks: Sequence[Task], backend: str, address: str) -> Iterator[Result]:
     with cluster_client(address) as client:
-        from distributed import as_completed
+        from distributed import CancelledError, KilledWorker, as_completed
 
         futures = [client.submit(measure, t, backend, pure=False, retries=3) for t in tasks]
         try:
             for future in as_completed(futures, loop=client.loop):
                 yield future.result()
-        except (OSError, TimeoutError) as error:
+        except (OSError, CancelledError, KilledWorker) as error:
             raise ClusterError(
-                f"cluster: {address} was lost ({error}); start it again and use --resume"
+                f"cluster: {address} was lost ({type(error).__name__}); start it again and use --resume"
             ) from error
         finally:
             client.cancel(futures)

@@ -288,7 +288,7 @@ def mean_cache_lines(length: int, line: int, m: int) -> Fraction:
     r"""Mean number of distinct lines of Z consecutive weights that begin anywhere in a lap.
 
     With f(a) the mean inside a lap, $(1-\frac{Z-1}{m}) f(Z) + \frac1m \sum_{a=1}^{Z-1}
-    [f(a) + f(Z-a) - \frac{B}{m} f(a) f(Z-a)]$: the lap end adds less than $(1-1/B)(Z-1)/m$ while
+    [f(a) + f(Z-a) - \frac{B}{m} f(a) f(Z-a)]$: the lap end adds at most $(1-1/B)(Z-1)/m$ while
     Z <= m-B+1.
 
     Args:

@@ -66,12 +66,24 @@ def failures() -> list[Check]:
     halves = ((1.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 1.0))
     ragged = "m does not divide n"
     return [
-        failure(Fold(3, 2, 0), Independent((1.0,) * 3), "equal variances", ragged),
-        failure(Fold(17, 16, 0), Independent((1.0,) * 17), "equal variances", ragged),
-        failure(Fold(101, 100, 0), Independent(spike(101)), "variances 1, …, 1, 10", ragged),
-        failure(Fold(4, 2, 0), Independent(*halves), "disjoint supports", "x, y of unequal variances"),
+        failure(Fold(3, 2, 0), Independent((1.0,) * 3, family="uniform"), "equal variances", ragged),
+        failure(Fold(17, 16, 0), Independent((1.0,) * 17, family="uniform"), "equal variances", ragged),
+        failure(
+            Fold(101, 100, 0), Independent(spike(101), family="uniform"), "variances 1, …, 1, 10", ragged
+        ),
+        failure(
+            Fold(4, 2, 0),
+            Independent(*halves, family="uniform"),
+            "disjoint supports",
+            "x, y of unequal variances",
+        ),
         failure(Fold(24, 6, 0), Pairs(24, 1.0, "uniform"), "norms, kurtosis 1.8", "kurtosis below 2"),
-        failure(Hashed(24, 6, 0), Independent((1.0,) * 24), "equal variances", "hashed is not fold"),
+        failure(
+            Hashed(24, 6, 0),
+            Independent((1.0,) * 24, family="uniform"),
+            "equal variances",
+            "hashed is not fold",
+        ),
     ]
 
 

@@ -56,10 +56,9 @@ def reads_too_few(cells: Any, signs: Any, size: int, width: int) -> Any:
 
 def is_zero_wrongly(cells: Any, signs: Any, size: int, width: int) -> Any:
     """Whether some row of a bank with zeros is zero although a cell of it is not, or the reverse."""
-    bank = np.arange(size) % 3 - 1  # every third cell holds 0
-    weights = rows(signs * bank[cells], width)
-    cleared = np.array([np.isin(rows(cells, width), np.flatnonzero(bank == 0)).all(axis=2)])[0]
-    return np.any(cleared != ~weights.any(axis=2), axis=1)
+    bank = (np.arange(size) >= min(width, size - 1)) * 1.0  # zeros where a row may lie
+    cleared = (rows(cells, width) < min(width, size - 1)).all(axis=2)
+    return np.any(cleared != ~rows(signs * bank[cells], width).any(axis=2), axis=1)
 
 
 def first_row(cells: Any, signs: Any, begin: int) -> Any:
@@ -108,12 +107,13 @@ def checks(setting: Setting) -> list[Check]:
             always(f"zero iff the bank is, {text}", Draws(fold, partial(is_zero_wrongly, **how))),
         ]
     laps, size, width = 8, 8, 4
-    pairs_of_laps = laps * (laps - 1) // 2
+    pairs_of_rows = laps * (laps - 1) // 2 * (size // width) ** 2
+    many = Fold(laps * size, size, 0)
     found += [
         Check(
             "rows that coincide up to signs",
-            Draws(Fold(laps * size, size, 0), partial(coincidences, width=width)),
-            pairs_of_laps * (size // width) ** 2 / size,
+            Draws(many, partial(coincidences, width=width)),
+            pairs_of_rows * float(many.collision_probability(0, size)),
         ),
         Check(
             "distinct cells of a row cut into 3 + 5",

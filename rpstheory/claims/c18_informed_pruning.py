@@ -283,7 +283,7 @@ def mutant_check(setting: Setting) -> Check:
     """The squared error without its cross terms, on a flat vector."""
     x = np.ones(8)
     right = product_check(Pair("flat", x, x), 2)
-    return replace(right, name="mutant: no cross terms", predicted=6.0, scale=None)
+    return replace(right, name="mutant: no cross terms", predicted=6 / 64, scale=None)
 
 
 CLAIM = Claim(

@@ -1,8 +1,8 @@
 """The reference's draws by numba: a mapping is drawn and its statistic summed in one pass.
 
 One kernel for each way of walking through the weights: ``_fold`` keeps 32 cells in registers and reads
-their stretch of every lap; ``_hashed`` scatters into a table with a half for each sign; ``_runs`` adds
-stretches of consecutive weights (chunks, blocks, rows of tiles); ``_keep`` sums what is kept. They
+their stretch of every lap; ``_hashed`` and ``_runs`` (chunks, blocks, rows of tiles) scatter into a table with a half
+for each sign; ``_keep`` sums what is kept. They
 share the hash below, bit-equal to :mod:`rpstheory.hashing` for fewer than 2^30 weights and cells.
 What lies beyond, and every other mapping, goes to the reference.
 """
@@ -45,11 +45,9 @@ from rpstheory.mappings import (
     KeepBernoulli,
     KeepExact,
 )
-from rpstheory.mappings.keep import ROUNDS
+from rpstheory.mappings.keep import rounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
 
 LIMIT = 2**30
@@ -103,7 +101,7 @@ def inner_products(
     elif mapping.chunk_length == 1 and mapping.m <= hashing.NARROW:
         _hashed(a, b, mapping.m, seed, values)
     else:
-        _runs(a, b, same, _grid(mapping), mapping.m, mapping.starts, seed, values)
+        _runs(a, b, _grid(mapping), mapping.m, mapping.starts, seed, values)
     return values * float(mapping.rescale)
 
 
@@ -147,29 +145,28 @@ def _grid(mapping: Any) -> tuple[int, int, int, int]:
     return 1, mapping.n, 1, mapping.chunk_length
 
 
-def _keep_plan(mapping: KeepExact | KeepBernoulli) -> tuple[bool, int, int, Any]:
-    """Exactly m?; n; weights per stretch; what a kept weight's place, or value, lies below."""
+def _keep_plan(mapping: KeepExact | KeepBernoulli) -> tuple[int, int, int, Any]:
+    """Rounds, 0 for Bernoulli; n; weights per stretch; what a kept weight's place or value is below."""
     if isinstance(mapping, KeepExact):
-        return True, mapping.n, mapping._side, _U64(mapping.m)
-    return False, mapping.n, STRETCH, _U64(mapping._threshold)
+        return rounds(mapping._side), mapping.n, mapping._side, _U64(mapping.m)
+    return 0, mapping.n, STRETCH, _U64(mapping._threshold)
 
 
-def _kernel(**options: Any) -> Callable[[Any], Any]:
+def _kernel(function: Any) -> Any:
     """``njit`` with a cache on disk, or without where no folder can be written."""
-
-    def compiled(function: Any) -> Any:
-        try:
-            return njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:  # numba's "no locator available"
-            return njit(nogil=True, **options)(function)
-
-    return compiled
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # numba's "no locator available"
+        return njit(nogil=True, error_model="numpy")(function)
 
 
 # Only ever called from a kernel: numba need not build a door from Python.
-_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
 _reordered = njit(
-    no_cpython_wrapper=True, no_cfunc_wrapper=True, fastmath={"reassoc", "contract", "nsz"}
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+    error_model="numpy",
+    fastmath={"reassoc", "contract", "nsz"},
 )
 
 # ------------------------------------------------------------------------------------- the hash
@@ -282,7 +279,7 @@ def _bits(octets: Any, position: Any) -> Any:
 # that 32 cells read every lap in one stretch, wherever its shift makes it turn.
 
 
-@_kernel()
+@_kernel
 def _fold(x: Any, y: Any, same: Any, m: Any, first: Any, out: Any) -> None:
     n = x.shape[1]
     laps = -(-n // m)
@@ -387,54 +384,112 @@ def _lap_norm(x: Any, signs: Any, begins: Any, m: Any) -> Any:
     return sum_of(total)
 
 
-# ------------------------------------------------------------------------------------- hashed
+# ------------------------------------------------------------------------------------- scatter
 #
-# A cell has two slots, one per sign, so that the scatter needs no sign; a slot holds the sums of x and
-# of y side by side.
+# A cell has two slots, one per sign, so that a scatter needs no sign; a slot holds the sums of x and of
+# y side by side. Slots are numbered by their first float64: 2 * cell, plus half the table for a minus.
 
 
-@_kernel()
+@_kernel
 def _hashed(x: Any, y: Any, m: Any, first: Any, out: Any) -> None:
     n = x.shape[1]
     words = -(-n // 16)
-    half = (m + 3) // 4 * 8
-    pairs = np.zeros((16 * words, 2))
-    flat = pairs.reshape(-1)
-    table = np.zeros(2 * half)
+    pairs, table = np.zeros(32 * words), np.zeros(_slots(m))
+    half = _U64(table.size // 2)
     octets = np.zeros(2 * words + 32, dtype=np.uint8)
     values = np.empty(HEAD, dtype=np.uint32)
-    slots = np.empty(BATCH, dtype=np.uint32)
+    slots = np.empty(max(HEAD, BATCH), dtype=np.uint32)
     for d in range(out.size):
-        if d < x.shape[0]:
-            pairs[:n, 0] = x[d]
-        if d < y.shape[0]:
-            pairs[:n, 1] = y[d]
+        _side_by_side(x, y, d, pairs)
         key = _key(first + _U64(d))
         _sign_words(_cubic(key, _SIGN), words, values, octets)
         _first_values(_cubic(key, _START), values, HEAD)
         value, once, twice, thrice = _last_differences(values)
-        for begin in range(0, words, BATCH // 16):
-            end = min(words, begin + BATCH // 16)
-            for word in range(begin, end):
-                if word * 16 < HEAD:
-                    fresh = load_values(values, word * 16)
-                else:
-                    twice = plus(twice, thrice)
-                    once = plus(once, twice)
-                    value = plus(value, once)
-                    fresh = value
-                at, bits = (word - begin) * 16, load_bits(octets, 2 * word)
-                store_slots(slots, at, fresh, _U64(m), _U64(half), bits)
-            _scatter(slots.view(np.uint64), (end - begin) * 8, flat, begin * 32, table)
+        head = min(words, HEAD // 16)
+        for word in range(head):
+            bits, fresh = load_bits(octets, 2 * word), load_values(values, 16 * word)
+            store_slots(slots, 16 * word, fresh, _U64(m), half, bits)
+        _scatter(slots, head, pairs, 0, table)
+        for begin in range(head, words, BATCH // 16):
+            length = min(words - begin, BATCH // 16)
+            for word in range(length):
+                twice = plus(twice, thrice)
+                once = plus(once, twice)
+                value = plus(value, once)
+                bits = load_bits(octets, 2 * (begin + word))
+                store_slots(slots, 16 * word, value, _U64(m), half, bits)
+            _scatter(slots, length, pairs, 32 * begin, table)
+        out[d] = _slot_product(table)
+
+
+@_kernel
+def _runs(x: Any, y: Any, grid: Any, m: Any, starts: Any, first: Any, out: Any) -> None:
+    n = x.shape[1]
+    rows, columns, tall, wide = grid
+    across = -(-columns // wide)
+    pairs, table = np.zeros(2 * n), np.zeros(_slots(starts + tall * wide))
+    octets = np.zeros(n // 8 + 48, dtype=np.uint8)
+    values = np.empty(HEAD, dtype=np.uint32)
+    for d in range(out.size):
+        _side_by_side(x, y, d, pairs)
+        key = _key(first + _U64(d))
+        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
+        high = _cubic(key, _START)
+        low = _cubic(key, _START_LOW) if starts > _NARROW else high
+        for row in range(rows):
+            tile, offset = row // tall * across, row % tall * wide
+            for column in range(0, columns, wide):
+                cell = _start(high, low, tile, _U64(starts)) + offset
+                tile += 1
+                at, length = row * columns + column, min(wide, columns - column)
+                _add_run(pairs, octets, at, length, cell, table)
+        _wrap(table, 2 * m)
         out[d] = _slot_product(table)
 
 
 @_inner
-def _scatter(slots: Any, count: Any, pairs: Any, at: Any, table: Any) -> None:
-    for i in range(count):
-        two = slots[i]
+def _slots(cells: Any) -> Any:
+    return (cells + 3) // 4 * 16
+
+
+@_inner
+def _side_by_side(x: Any, y: Any, d: Any, pairs: Any) -> None:
+    if d < x.shape[0]:
+        for i in range(x.shape[1]):
+            pairs[2 * i] = x[d, i]
+    if d < y.shape[0]:
+        for i in range(y.shape[1]):
+            pairs[2 * i + 1] = y[d, i]
+
+
+@_inner
+def _scatter(slots: Any, words: Any, pairs: Any, at: Any, table: Any) -> None:
+    twos = slots.view(np.uint64)
+    for i in range(8 * words):
+        two = twos[i]
         add_pair(table, two & _LOW, pairs, at + 4 * i)
         add_pair(table, two >> _U64(32), pairs, at + 4 * i + 2)
+
+
+@_inner
+def _add_run(pairs: Any, octets: Any, at: Any, length: Any, cell: Any, table: Any) -> None:
+    half = table.size // 2
+    for begin in range(0, length, BLOCK):
+        bits = _bits(octets, at + begin)
+        for i in range(begin, min(length, begin + BLOCK)):
+            slot = 2 * (cell + i) + np.int64(bits & _ONE) * half
+            add_pair(table, slot, pairs, 2 * (at + i))
+            bits >>= _ONE
+
+
+@_inner
+def _wrap(table: Any, end: Any) -> None:
+    """Slots from ``end`` on, of either sign, are moved to the bank's beginning."""
+    half = table.size // 2
+    for i in range(end, half):
+        for slot in (i, half + i):
+            table[slot - end] += table[slot]
+            table[slot] = 0.0
 
 
 @_inner
@@ -450,84 +505,24 @@ def _slot_product(table: Any) -> Any:
     return 0.5 * sum_of(total)
 
 
-# ------------------------------------------------------------------------------------- runs
-
-
-@_kernel()
-def _runs(
-    x: Any, y: Any, same: Any, grid: Any, m: Any, starts: Any, first: Any, out: Any
-) -> None:
-    n = x.shape[1]
-    octets = np.zeros(n // 8 + 48, dtype=np.uint8)
-    values = np.empty(HEAD, dtype=np.uint32)
-    sums_x = np.zeros(starts + grid[2] * grid[3])
-    sums_y = sums_x if same else np.zeros(sums_x.size)
-    for d in range(out.size):
-        key = _key(first + _U64(d))
-        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
-        high = _cubic(key, _START)
-        low = _cubic(key, _START_LOW) if starts > _NARROW else high
-        this_x, this_y = x[min(d, x.shape[0] - 1)], y[min(d, y.shape[0] - 1)]
-        for row in range(grid[0]):
-            for column in range(0, grid[1], grid[3]):
-                cell = _run_cell(high, low, grid, row, column, starts)
-                at, length = row * grid[1] + column, min(grid[3], grid[1] - column)
-                _add_run(this_x, octets, at, length, sums_x, cell)
-                if not same:
-                    _add_run(this_y, octets, at, length, sums_y, cell)
-        out[d] = _wrapped_product(sums_x, sums_y, m)
-        sums_x[:] = 0.0
-        sums_y[:] = 0.0
-
-
-@_inner
-def _run_cell(high: Any, low: Any, grid: Any, row: Any, column: Any, starts: Any) -> Any:
-    """Where the row of a tile that begins at (row, column) begins in the bank, before wrapping."""
-    across = -(-grid[1] // grid[3])
-    tile = row // grid[2] * across + column // grid[3]
-    return _start(high, low, tile, _U64(starts)) + row % grid[2] * grid[3]
-
-
-@_inner
-def _add_run(x: Any, octets: Any, at: Any, length: Any, sums: Any, cell: Any) -> None:
-    whole = length & ~7
-    for i in range(0, whole, 8):
-        total = add_signed(load(sums, cell + i), load(x, at + i), _bits(octets, at + i), 0)
-        store(sums, cell + i, total)
-    for i in range(whole, length):
-        if _bits(octets, at + i) & _ONE:
-            sums[cell + i] -= x[at + i]
-        else:
-            sums[cell + i] += x[at + i]
-
-
-@_reordered
-def _wrapped_product(a: Any, b: Any, m: Any) -> Any:
-    for cell in range(m, a.size):
-        a[cell - m] += a[cell]
-    if a is not b:
-        for cell in range(m, b.size):
-            b[cell - m] += b[cell]
-    total = 0.0
-    for cell in range(min(m, a.size)):
-        total += a[cell] * b[cell]
-    return total
-
-
-@_kernel()
+@_kernel
 def _draw_runs(grid: Any, m: Any, starts: Any, first: Any, cells: Any, signs: Any) -> None:
     n = cells.shape[1]
+    rows, columns, tall, wide = grid
+    across = -(-columns // wide)
     octets = np.zeros(n // 8 + 48, dtype=np.uint8)
     values = np.empty(HEAD, dtype=np.uint32)
     for d in range(cells.shape[0]):
         key = _key(first + _U64(d))
         _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
         high, low = _cubic(key, _START), _cubic(key, _START_LOW)
-        for row in range(grid[0]):
-            for column in range(0, grid[1], grid[3]):
-                cell = _run_cell(high, low, grid, row, column, starts)
-                at = row * grid[1] + column
-                for i in range(min(grid[3], grid[1] - column)):
+        for row in range(rows):
+            tile, offset = row // tall * across, row % tall * wide
+            for column in range(0, columns, wide):
+                cell = _start(high, low, tile, _U64(starts)) + offset
+                tile += 1
+                at = row * columns + column
+                for i in range(min(wide, columns - column)):
                     cells[d, at + i] = (cell + i) % m
                     signs[d, at + i] = 1 - 2 * np.int64(_bits(octets, at + i) & _ONE)
 
@@ -535,79 +530,81 @@ def _draw_runs(grid: Any, m: Any, starts: Any, first: Any, cells: Any, signs: An
 # ------------------------------------------------------------------------------------- keep
 
 
-@_kernel()
-def _keep(
-    x: Any, y: Any, exact: Any, n: Any, width: Any, bound: Any, first: Any, out: Any
-) -> None:
+@_kernel
+def _keep(x: Any, y: Any, turns: Any, n: Any, width: Any, bound: Any, first: Any, out: Any) -> None:
     kept = np.empty(width)
-    places = np.empty((2, width), dtype=np.uint64)
+    left, right = np.empty(width, dtype=np.uint64), np.empty(width, dtype=np.uint64)
+    cubics = np.empty((max(2, turns), 4), dtype=np.uint64)
     for d in range(out.size):
-        cubics = _keep_cubics(_key(first + _U64(d)))
+        _keep_cubics(_key(first + _U64(d)), turns, cubics)
         this_x, this_y = x[min(d, x.shape[0] - 1)], y[min(d, y.shape[0] - 1)]
         total = 0.0
         for at in range(0, n, width):
-            length = min(width, n - at)
-            _fates(cubics, exact, n, bound, at, places[:, :length], kept)
-            total += _kept_product(kept, this_x[at : at + length], this_y[at : at + length])
+            end = min(n, at + width)
+            _fates(cubics, turns, n, bound, at, end - at, left, right, kept)
+            total += _kept_product(kept, this_x[at:end], this_y[at:end])
         out[d] = total
 
 
-@_kernel()
-def _draw_keep(exact: Any, n: Any, width: Any, bound: Any, first: Any, signs: Any) -> None:
+@_kernel
+def _draw_keep(turns: Any, n: Any, width: Any, bound: Any, first: Any, signs: Any) -> None:
     kept = np.empty(width)
-    places = np.empty((2, width), dtype=np.uint64)
+    left, right = np.empty(width, dtype=np.uint64), np.empty(width, dtype=np.uint64)
+    cubics = np.empty((max(2, turns), 4), dtype=np.uint64)
     for d in range(signs.shape[0]):
-        cubics = _keep_cubics(_key(first + _U64(d)))
+        _keep_cubics(_key(first + _U64(d)), turns, cubics)
         for at in range(0, n, width):
             length = min(width, n - at)
-            _fates(cubics, exact, n, bound, at, places[:, :length], kept)
+            _fates(cubics, turns, n, bound, at, length, left, right, kept)
             for i in range(length):
                 signs[d, at + i] = np.int64(kept[i])
 
 
 @_inner
-def _keep_cubics(key: Any) -> Any:
-    """The round functions; a Bernoulli draw takes its value's two halves from the same streams."""
-    cubics = np.empty((2 * ROUNDS, 4), dtype=np.uint64)
-    for stream in range(2 * ROUNDS):
+def _keep_cubics(key: Any, turns: Any, cubics: Any) -> None:
+    """The round functions; for a Bernoulli draw the two halves of a weight's value."""
+    stride = 2 if turns else 1
+    for i in range(cubics.shape[0]):
         for c in range(4):
-            cubics[stream, c] = _coefficient(key, _PER_SEED * (_KEEP + stream) + c)
-    return cubics
+            cubics[i, c] = _coefficient(key, _PER_SEED * (_KEEP + stride * i) + c)
 
 
 @_inner
-def _row(cubics: Any, stream: Any) -> Any:
-    return cubics[stream, 0], cubics[stream, 1], cubics[stream, 2], cubics[stream, 3]
+def _row(cubics: Any, i: Any) -> Any:
+    return cubics[i, 0], cubics[i, 1], cubics[i, 2], cubics[i, 3]
 
 
 @_inner
 def _fates(
-    cubics: Any, exact: Any, n: Any, bound: Any, at: Any, places: Any, kept: Any
+    cubics: Any, turns: Any, n: Any, bound: Any, at: Any, length: Any, left: Any, right: Any, kept: Any
 ) -> None:
     """1.0 for each kept weight of a stretch, 0.0 for a dropped one."""
-    if exact:
-        _permute(cubics, at, _U64(kept.size), places)
-        for i in range(places.shape[1]):
-            place = _walked(cubics, places[0, i] * _U64(kept.size) + places[1, i], n, kept.size)
+    if turns:
+        side = kept.size
+        _permute(cubics, at, _U64(side), length, left, right)
+        for i in range(length):
+            place = left[i] * _U64(side) + right[i]
+            if place >= _U64(n):
+                place = _walked(cubics, place, n, side)
             kept[i] = 1.0 if place < bound else 0.0
     else:
         high, low = _row(cubics, 0), _row(cubics, 1)
-        for i in range(places.shape[1]):
+        for i in range(length):
             position = _U64(at + i)
             value = _horner(high, position) * _P + _horner(low, position)
             kept[i] = 1.0 if value < bound else 0.0
 
 
 @_inner
-def _permute(cubics: Any, at: Any, side: Any, places: Any) -> None:
-    """One row of the square, (left, right), through all rounds."""
-    left, right = places[0], places[1]
-    for i in range(left.size):
-        left[i] = _U64(at) // side
+def _permute(cubics: Any, at: Any, side: Any, length: Any, left: Any, right: Any) -> None:
+    """One row of the square through all rounds."""
+    row = _U64(at) // side
+    for i in range(length):
+        left[i] = row
         right[i] = _U64(i)
-    for turn in range(ROUNDS):
-        c = _row(cubics, 2 * turn)
-        for i in range(left.size):
+    for turn in range(cubics.shape[0]):
+        c = _row(cubics, turn)
+        for i in range(length):
             before = right[i]
             right[i] = _moved(c, left[i], before, side)
             left[i] = before
@@ -618,8 +615,8 @@ def _walked(cubics: Any, place: Any, n: Any, side: Any) -> Any:
     size = _U64(side)
     while place >= _U64(n):
         left, right = place // size, place % size
-        for turn in range(ROUNDS):
-            left, right = right, _moved(_row(cubics, 2 * turn), left, right, size)
+        for turn in range(cubics.shape[0]):
+            left, right = right, _moved(_row(cubics, turn), left, right, size)
         place = left * size + right
     return place
 

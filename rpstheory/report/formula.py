@@ -92,7 +92,7 @@ def _drawn(tex: str) -> tuple[str, float] | None:
     parts = []
     for points, code in path.iter_segments(simplify=False, curves=True):
         numbers = [] if code == 79 else [v if i % 2 == 0 else -v for i, v in enumerate(points)]
-        parts.append(commands[int(code)] + " ".join(_short(v) for v in numbers))
+        parts.append(commands[int(code)] + " ".join(map(_short, numbers)).replace(" -", "-"))
     return (
         f'<svg aria-hidden="true" viewBox="{x:.2f} {y:.2f} {width:.2f} {height:.2f}" '
         f'style="width:{width / _EM:.2f}em;height:{height / _EM:.2f}em">'
@@ -102,7 +102,8 @@ def _drawn(tex: str) -> tuple[str, float] | None:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    text = f"{value:.1f}".removesuffix(".0")  # of twenty units to the em
+    return "0" if text == "-0" else text
 
 
 _Tokens = list[tuple[str | None, str | None, str | None, str | None]]

@@ -71,7 +71,7 @@ def checks_table(numbered: Sequence[tuple[int, Verdict]]) -> str:
         rows.append(
             cells(
                 ("n muted", str(number)),
-                ("head", esc(v.check) + (f'<span class="note">{note}</span>' if note else "")),
+                ("head", prose(v.check) + (f'<span class="note">{note}</span>' if note else "")),
                 ("n", predicted_text(v)),
                 ("n", measured_text(v)),
                 ("n", count(v.draws)),

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PLAIN = range(-3, 7)  # powers of ten written out
-_DIGITS = 6
+_DIGITS = 7
+_EXACT = 1e-9  # an interval this short, relative to the mean, is rounding
 
 
 def figure(value: float, digits: int = _DIGITS) -> str:
@@ -28,7 +29,7 @@ def figure(value: float, digits: int = _DIGITS) -> str:
 
 def measurement(mean: float, half: float) -> str:
     """``mean ± half``, the half to two digits and the mean to as many decimals: 3059 ± 14."""
-    if not (isfinite(mean) and isfinite(half)) or half <= 0:
+    if not (isfinite(mean) and isfinite(half)) or half <= _EXACT * abs(mean):
         return figure(mean)
     power, decimals = _scale(mean, half)
     if power == 0:
@@ -39,7 +40,8 @@ def measurement(mean: float, half: float) -> str:
 
 def prediction(value: float, mean: float, half: float) -> str:
     """``value`` with one decimal more than ``measurement(mean, half)`` shows."""
-    if not (isfinite(mean) and isfinite(half) and isfinite(value)) or half <= 0 or value == 0:
+    known = isfinite(mean) and isfinite(half) and isfinite(value)
+    if not known or half <= _EXACT * abs(mean) or value == 0:
         return figure(value)
     power, decimals = _scale(mean, half)
     text = _fixed(value / 10.0**power, max(0, decimals + 1))
@@ -49,9 +51,9 @@ def prediction(value: float, mean: float, half: float) -> str:
 
 
 def predicted_text(verdict: Verdict) -> str:
-    """What the formula says, with its relation: 3064, ≤ 0.04, none."""
+    """What the formula says, with its relation: 3064, ≤ 0.04; "never" for violations."""
     if verdict.relation == "always":
-        return "none"
+        return "never"
     text = prediction(verdict.predicted, verdict.measured, half_width(verdict))
     return f"≤ {text}" if verdict.relation == "at most" else text
 
@@ -62,7 +64,7 @@ def measured_text(verdict: Verdict) -> str:
         violations = verdict.measured * verdict.draws
         if not isfinite(violations):
             return "–"
-        return f"{round(violations) or 'none'} in {count(verdict.draws)}"
+        return f"{round(violations) or 'never'} in {count(verdict.draws)}"
     return measurement(verdict.measured, half_width(verdict))
 
 

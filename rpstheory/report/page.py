@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
+from rpstheory.claims import all_claims
 from rpstheory.report.gallery import Plate, claim_plates, landscape_plates, overview_plate
 from rpstheory.report.html import (
     alarm,
@@ -98,9 +99,9 @@ def _summary(report: Report, groups: Sequence[_Group]) -> str:
         f"<p>A check predicts a mean by a formula and measures it over a number of draws fixed "
         f"beforehand. It is confirmed when the whole interval lies within its discrepancy, the smallest "
         f"difference worth catching: {share(settings.discrepancy)} of the prediction, unless the check "
-        f"says otherwise. The chance to refute anything in a suite that is true is "
-        f"{chance(settings.false_refute)}; the chance of a check to confirm a statement that is off by "
-        f"its discrepancy is {chance(settings.false_confirm)}.</p>\n"
+        f"says otherwise; a check of what must never happen counts violations. The chance to refute "
+        f"anything in a suite that is true is {chance(settings.false_refute)}; the chance of a check to "
+        f"confirm a statement that is off by its discrepancy is {chance(settings.false_confirm)}.</p>\n"
         f"{plate_html(overview_plate(report, groups))}\n{_claims_table(groups)}\n</section>\n"
         f"{_limits(groups)}"
     )
@@ -112,7 +113,7 @@ def _troubles(report: Report) -> str:
         return ""
     items = "".join(
         f'<li><span class="{v.status}">{v.status}</span>: <a href="#{_anchor(v.claim)}">{esc(v.claim)}'
-        f"</a>, {esc(v.check)}: measured {measured_text(v)}, predicted {figure(v.predicted)}</li>"
+        f"</a>, {prose(v.check)}: measured {measured_text(v)}, predicted {figure(v.predicted)}</li>"
         for v in found
     )
     return f"<h3>Not confirmed</h3><ul>{items}</ul>\n"
@@ -131,7 +132,7 @@ def _claims_table(groups: Sequence[_Group]) -> str:
             cells(
                 ("n", str(claim.number) if claim else ""),
                 ("head", title),
-                ("", esc(claim.footing) if claim else ""),
+                ("keep", esc(claim.footing) if claim else ""),
                 ("n", _tally(inside)),
                 ("n", _tally(outside)),
                 ("n", count(sum(v.draws for v in verdicts))),
@@ -154,10 +155,11 @@ def _limits(groups: Sequence[_Group]) -> str:
     rows = [
         cells(
             ("head", f'<a href="#{_anchor(name)}">{claim.number if claim else esc(name)}</a>'),
-            ("", prose(v.condition or v.check) + f'<span class="note">{esc(v.check)}</span>'),
+            ("", prose(v.condition)),
+            ("", prose(v.check)),
             ("n", "–" if v.claimed is None else figure(v.claimed, 5)),
             ("n", measured_text(v)),
-            (f"status {v.status}", f"{MARKS[v.status]} {_failure(v)}"),
+            (f"status {v.status}", _failure(v)),
             row=alarm(v.status),
         )
         for name, claim, numbered in groups
@@ -166,8 +168,8 @@ def _limits(groups: Sequence[_Group]) -> str:
     ]
     if not rows:
         return ""
-    head = (("", "Claim"), ("", "Where it stops"), ("n", "Claim would give"), ("n", "Measured"),
-            ("", "Verdict"))  # fmt: skip
+    head = (("", "Claim"), ("", "Where it stops"), ("", "Check"), ("n", "Claim would give"),
+            ("n", "Measured"), ("", "Verdict"))  # fmt: skip
     return (
         '<section id="limits"><h2>Where the claims stop</h2>\n<p>A claim that holds under a condition is '
         "also tried where the condition is broken. There it must fail, by the amount that theory "
@@ -178,7 +180,7 @@ def _limits(groups: Sequence[_Group]) -> str:
 
 
 def _failure(v: Verdict) -> str:
-    return "fails, as it must" if v.status == "confirmed" else v.status
+    return f"{MARKS[v.status]} {'fails' if v.status == 'confirmed' else v.status}"
 
 
 def _claim_section(group: _Group, report: Report) -> str:
@@ -242,8 +244,10 @@ def _environment(report: Report) -> str:
 def _command(report: Report) -> str:
     s = report.settings
     compressions = ",".join(f"{c:g}" for c in s.compressions)
+    every = {c.name for c in all_claims()} == set(s.claims)
+    chosen = "" if every else f" --claims {','.join(s.claims)}"
     return (
-        f"rps verify --claims {','.join(s.claims)} --data {clean(s.data)} --compression {compressions} "
+        f"rps verify{chosen} --data {clean(s.data)} --compression {compressions} "
         f"--discrepancy {s.discrepancy:g} --seed {report.seed} --backend {s.backend}"
     )
 

@@ -17,6 +17,7 @@ from rpstheory.report.figures.style import (
     RED,
     RULE,
     blank,
+    fixed,
     plain_numbers,
     powers_of_ten,
     styled,
@@ -83,16 +84,18 @@ def agreement(verdicts: Sequence[Verdict], *, names: bool = False) -> Figure:
     points = deviations(verdicts)
     shown = [p for p in points if p.verdict.relation != "always" and isfinite(p.verdict.measured)]
     panels = 2 if len({p.verdict.predicted for p in shown}) >= 3 else 1
-    height = max(2.7, 0.95 + _ROW * len(points)) if names else 2.7
-    width = min(7.0, 2.4 + 0.2 * len(points)) + 2.2 * names
-    figure, row = blank(
-        width + 2.7 * (panels - 1), height, ncols=panels, squeeze=False,
-        width_ratios=(2.7, width)[2 - panels :],
-    )  # fmt: skip
+    if names:
+        height = max(2.7, 0.95 + _ROW * len(points))
+        figure, grid = blank(6.4 + 3.0 * (panels - 1), height, ncols=panels, squeeze=False)
+        axes = list(grid[0])
+        axes[0].set_anchor("N")
+        _rows(axes[-1], points)
+    else:
+        width = min(6.2, 2.2 + 0.2 * len(points))
+        figure, axes = fixed(2.6, *((0.85, 2.02), (0.7, width))[2 - panels :])
+        _columns(axes[-1], points)
     if panels == 2:
-        _scatter(row[0][0], shown)
-        row[0][0].set_anchor("N")
-    (_rows if names else _columns)(row[0][-1], points)
+        _scatter(axes[0], shown)
     return figure
 
 
@@ -109,16 +112,16 @@ def overview(verdicts: Sequence[Verdict], labels: dict[str, str]) -> Figure:
     """
     figure, axes = blank(9.6, 3.1)
     _band(axes, horizontal=False)
-    place, ticks = 0.0, []
+    place, ticks, points = 0.0, [], []
     for claim, label in labels.items():
         own = deviations([v for v in verdicts if v.claim == claim])
         step = min(0.35, 4.0 / max(1, len(own)))
-        for number, point in enumerate(own):
-            _whisker(axes, place + number * step, point, horizontal=False, size=2.6)
+        points += [(place + number * step, point) for number, point in enumerate(own)]
         end = place + max(0, len(own) - 1) * step
         ticks.append(((place + end) / 2, label))
         place = end + 1.4
         axes.axvline(place - 0.7, color=RULE, linewidth=0.6, zorder=0)
+    _whiskers(axes, points, horizontal=False, size=2.6)
     axes.set_xticks([t for t, _ in ticks], [label for _, label in ticks])
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.9, max(place - 0.5, 0.5))
@@ -141,50 +144,66 @@ def _deviation(number: int, v: Verdict) -> Deviation:
     return Deviation(number, v, scaled(v.measured), *map(scaled, v.interval), claimed)
 
 
-def _looks(verdict: Verdict) -> dict[str, Any]:
-    """Colour and marker: round inside, diamond outside; a cross is refuted, hollow is inconclusive."""
+def _looks(verdict: Verdict) -> tuple[str, str, bool]:
+    """Colour, marker and whether it is filled.
+
+    Round inside, diamond outside; a cross is refuted, a hollow square inconclusive.
+    """
     if verdict.status == "refuted":
-        return {"color": RED, "marker": "X", "filled": True}
-    color = ORANGE if verdict.scope == "outside" else BLUE
-    marker = "D" if verdict.scope == "outside" else "o"
+        return RED, "X", True
     if verdict.status == "inconclusive":
-        return {"color": GOLD, "marker": "s", "filled": False}
-    return {"color": color, "marker": marker, "filled": True}
+        return GOLD, "s", False
+    return (ORANGE, "D", True) if verdict.scope == "outside" else (BLUE, "o", True)
 
 
-def _whisker(
-    axes: Axes, place: float, point: Deviation, *, horizontal: bool, size: float = 3.4
+def _whiskers(
+    axes: Axes, points: Sequence[tuple[float, Deviation]], *, horizontal: bool, size: float = 3.4
 ) -> None:
-    """An interval with its middle; arrows where it leaves the picture."""
-    looks = _looks(point.verdict)
-    color, face = looks["color"], looks["color"] if looks["filled"] else "none"
+    """Intervals with their middles; arrows where they leave the picture. One artist for each look."""
+    arrows = "<>" if horizontal else "v^"
+    bars: dict[str, list[tuple[float, float, float]]] = {}
+    marks: dict[tuple[str, str, bool], list[tuple[float, float]]] = {}
 
-    def at(value: float) -> tuple[float, float]:
-        return (value, place) if horizontal else (place, value)
+    def mark(color: str, marker: str, filled: bool, place: float, value: float) -> None:
+        shape = marker if abs(value) <= EDGE else arrows[int(value > 0)]
+        marks.setdefault((color, shape, filled), []).append((place, _inside(value)))
 
-    low, high, middle = (max(-EDGE, min(EDGE, v)) for v in (point.low, point.high, point.middle))
-    if isfinite(low) and isfinite(high):
-        axes.plot(*zip(at(low), at(high), strict=True), color=color, linewidth=1.1, zorder=2)
-    if point.middle != point.middle:
-        return
-    outside = abs(point.middle) > EDGE
-    arrow = {(True, True): ">", (True, False): "<", (False, True): "^", (False, False): "v"}
-    marker = arrow[horizontal, point.middle > 0] if outside else looks["marker"]
-    axes.plot(
-        *at(middle), marker=marker, markersize=size, color=color, markerfacecolor=face, zorder=3
-    )
-    if point.claimed is not None:
-        away = abs(point.claimed) > EDGE
-        mark = arrow[horizontal, point.claimed > 0] if away else "D"
-        axes.plot(
-            *at(max(-EDGE, min(EDGE, point.claimed))),
-            marker=mark,
-            markersize=size + 0.8,
-            color=MUTED,
-            markerfacecolor="none",
-            markeredgewidth=0.8,
-            zorder=1,
+    for place, point in points:
+        color, marker, filled = _looks(point.verdict)
+        if point.claimed is not None:
+            mark(MUTED, "D", False, place, point.claimed)
+        if isfinite(point.low) and isfinite(point.high):
+            bars.setdefault(color, []).append((place, _inside(point.low), _inside(point.high)))
+        if point.middle == point.middle:
+            mark(color, marker, filled, place, point.middle)
+    for color, found in bars.items():
+        places, lows, highs = zip(*found, strict=True)
+        (axes.hlines if horizontal else axes.vlines)(
+            places, lows, highs, color=color, linewidth=1.1, zorder=2
         )
+    for (color, shape, filled), places_and_values in marks.items():
+        along, across = zip(*places_and_values, strict=True)
+        x, y = (across, along) if horizontal else (along, across)
+        _dots(axes, x, y, (color, shape, filled), size + 0.8 * (color == MUTED))
+
+
+def _dots(axes: Axes, x: Any, y: Any, looks: tuple[str, str, bool], size: float) -> None:
+    color, marker, filled = looks
+    axes.plot(
+        x,
+        y,
+        linestyle="",
+        marker=marker,
+        markersize=size,
+        color=color,
+        markerfacecolor=color if filled else "none",
+        markeredgewidth=0.8,
+        zorder=3 if filled else 2.5,
+    )
+
+
+def _inside(value: float) -> float:
+    return max(-EDGE, min(EDGE, value))
 
 
 def _band(axes: Axes, *, horizontal: bool) -> None:
@@ -196,8 +215,7 @@ def _band(axes: Axes, *, horizontal: bool) -> None:
 def _rows(axes: Axes, points: Sequence[Deviation]) -> None:
     """A row for each check, with its name."""
     _band(axes, horizontal=True)
-    for point in points:
-        _whisker(axes, point.number, point, horizontal=True)
+    _whiskers(axes, [(p.number, p) for p in points], horizontal=True)
     axes.set_ylim(len(points) + 0.7, 0.3)
     axes.set_xlim(-EDGE - 0.2, EDGE + 0.2)
     axes.set_xticks(range(-2, 3))
@@ -210,8 +228,7 @@ def _rows(axes: Axes, points: Sequence[Deviation]) -> None:
 def _columns(axes: Axes, points: Sequence[Deviation]) -> None:
     """A column for each check, with its number."""
     _band(axes, horizontal=False)
-    for point in points:
-        _whisker(axes, point.number, point, horizontal=False)
+    _whiskers(axes, [(p.number, p) for p in points], horizontal=False)
     axes.set_xlim(0.3, max(len(points), 4) + 0.7)
     axes.set_ylim(-EDGE - 0.2, EDGE + 0.2)
     axes.set_yticks(range(-2, 3))
@@ -239,19 +256,14 @@ def _scatter(axes: Axes, points: Sequence[Deviation]) -> None:
         plain_numbers(axes.xaxis)
         plain_numbers(axes.yaxis)
     axes.plot([low, high], [low, high], color=INK, linewidth=0.8, zorder=1)
+    kinds: dict[tuple[str, str, bool], list[Verdict]] = {}
     for p in points:
-        looks, (start, end) = _looks(p.verdict), p.verdict.interval
-        place, color = p.verdict.predicted, looks["color"]
-        axes.plot([place] * 2, [max(start, low / 2) if wide else start, end], color=color, linewidth=1)
-        axes.plot(
-            place,
-            p.verdict.measured,
-            looks["marker"],
-            color=color,
-            markerfacecolor=color if looks["filled"] else "none",
-            markersize=4,
-            zorder=3,
-        )
+        kinds.setdefault(_looks(p.verdict), []).append(p.verdict)
+    for looks, found in kinds.items():
+        places = [v.predicted for v in found]
+        ends = [[min(max(end, low), high) for end in v.interval] for v in found]
+        axes.vlines(places, *zip(*ends, strict=True), color=looks[0], linewidth=1)
+        _dots(axes, places, [v.measured for v in found], looks, 4)
     axes.set_xlim(low, high)
     axes.set_ylim(low, high)
     axes.set_xlabel("predicted")
@@ -272,18 +284,21 @@ def _key(axes: Axes, verdicts: Sequence[Verdict]) -> None:
         for v in sorted(verdicts, key=lambda v: (v.status != "confirmed", v.scope))
     }
     words = {"inside": "holds", "outside": "fails outside, as it must"}
+    if any(v.claimed is not None for v in verdicts):
+        kinds["there the claim would give"] = (MUTED, "D", False)
     handles = [
         Line2D(
-            [], [], linestyle="", marker=looks["marker"], color=looks["color"], markersize=5,
-            markerfacecolor=looks["color"] if looks["filled"] else "none", label=words.get(kind, kind),
+            [],
+            [],
+            linestyle="",
+            marker=marker,
+            color=color,
+            markerfacecolor=color if filled else "none",
+            markersize=5,
+            label=words.get(kind, kind),
         )
-        for kind, looks in kinds.items()
-    ]  # fmt: skip
-    if any(v.claimed is not None for v in verdicts):
-        handles.append(
-            Line2D([], [], linestyle="", marker="D", color=MUTED, markerfacecolor="none",
-                   markersize=5, label="there the claim would give")
-        )  # fmt: skip
+        for kind, (color, marker, filled) in kinds.items()
+    ]
     axes.legend(
         handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, handletextpad=0.2
     )

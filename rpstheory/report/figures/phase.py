@@ -74,8 +74,8 @@ def sharing_phase(sizes: Sequence[tuple[int, int]] = SIZES) -> Figure:
     Returns:
         Areas by the ratio of variances over kurtosis and correlation, the tie as a line.
     """
-    kurtosis = np.geomspace(1, 10, 91)
-    correlation = np.linspace(0, 1, 81)
+    kurtosis = np.geomspace(1, 10, 61)
+    correlation = np.linspace(0, 1, 51)
     columns = len(sizes)
     figure, grid = blank(
         2.0 + 2.5 * columns, 5.4, nrows=2, ncols=columns, sharex=True, sharey=True, squeeze=False

@@ -107,6 +107,26 @@ def ticks_in_words(axis: Any, values: list[float]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def fixed(height: float, *panels: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+    """An empty figure with panels at set places: much faster to draw than one laid out by itself.
+
+    Args:
+        height: In inches, with half an inch for the labels below.
+        panels: (room to the left for labels, width) of each panel, in inches.
+    """
+    from matplotlib.figure import Figure
+
+    whole = sum(room + width for room, width in panels) + 0.1
+    figure = Figure(figsize=(whole, height))
+    axes, left, low = [], 0.0, 0.48
+    for room, width in panels:
+        left += room
+        box = (left / whole, low / height, width / whole, (height - low - 0.1) / height)
+        axes.append(figure.add_axes(box))
+        left += width
+    return figure, axes
+
+
 def plain_numbers(axis: Any) -> None:
     """At most five ticks, each a number in full, with no common factor at the end of the axis."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator

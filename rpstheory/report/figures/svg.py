@@ -67,7 +67,7 @@ def inline_svg(figure: Figure, name: str, title: str, description: str) -> str:
     body = re.sub(r"url\(#", f"url(#{name}-", body)
     body = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", body)
     body = re.sub(r" ?font-family: [^;\"]*;?", "", body)
-    body = re.sub(r"(\.\d\d)\d+", r"\1", body)
+    body = re.sub(r'="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), body)
     for color, variable in VARIABLES.items():
         body = body.replace(color, f"var({variable})")
     body = re.sub(r">\s+<", "><", body)
