@@ -161,7 +161,9 @@ def _kernel(function: Any) -> Any:
 
 
 # Only ever called from a kernel: numba need not build a door from Python.
-_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy")
+_inner = njit(
+    no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", forceinline=True
+)
 _reordered = njit(
     no_cpython_wrapper=True,
     no_cfunc_wrapper=True,

@@ -39,17 +39,16 @@ def decode(kind: type[T], value: Any, where: str) -> T:
     Raises:
         DataError: If a field is missing, unknown or of another type.
     """
-    if not isinstance(value, dict):
-        raise _wrong(where, value, "an object")
+    fields_found = _object(value, where)
     hints = get_type_hints(kind)
     declared = fields(kind)  # type: ignore[arg-type]
-    unknown = sorted(set(value) - {f.name for f in declared})
+    unknown = sorted(set(fields_found) - {f.name for f in declared})
     if unknown:
         raise DataError(f"report: {where} has the unknown field {unknown[0]!r}; see the schema")
     found = {}
     for f in declared:
-        if f.name in value:
-            found[f.name] = _decode(hints[f.name], value[f.name], f"{where}.{f.name}")
+        if f.name in fields_found:
+            found[f.name] = _decode(hints[f.name], fields_found[f.name], f"{where}.{f.name}")
         elif f.default is MISSING and f.default_factory is MISSING:
             raise DataError(f"report: {where} lacks the field {f.name!r}; see the schema")
     return kind(**found)
@@ -62,21 +61,30 @@ def _decode(hint: Any, value: Any, where: str) -> Any:
             return None
         return _decode(next(a for a in arguments if a is not type(None)), value, where)
     if origin is Literal:
-        if value not in arguments:
-            raise _wrong(where, value, "one of " + ", ".join(map(repr, arguments)))
-        return value
+        return _decode_choice(arguments, value, where)
     if origin is tuple:
         return _decode_tuple(arguments, value, where)
     if origin is dict:
-        if not isinstance(value, dict):
-            raise _wrong(where, value, "an object")
-        return {k: _decode(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+        inner = _object(value, where)
+        return {k: _decode(arguments[1], v, f"{where}.{k}") for k, v in inner.items()}
     if is_dataclass(hint) and isinstance(hint, type):
         return decode(hint, value, where)
     if hint is float:
         return _decode_float(value, where)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise _wrong(where, value, hint.__name__)
+    return value
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _wrong(where, value, "an object")
+    return value
+
+
+def _decode_choice(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
+    if value not in arguments:
+        raise _wrong(where, value, "one of " + ", ".join(map(repr, arguments)))
     return value
 
 

@@ -103,8 +103,8 @@ def _variance_plate(pair: Pair, points: Sequence[Point]) -> Plate:
     return Plate(
         "variance",
         "Variance against compression",
-        f"Left: {clean(pair.name)}. {measured}Pruning wins where few entries do not dominate (claim 6); "
-        "at worst it loses by up to n/2 (claim 7). The notches of fold are ragged last laps.",
+        f"Left: {clean(pair.name)}. {measured}Who wins depends on how far a few entries dominate (claim 6); "
+        "at worst pruning loses by up to n/2 (claim 7). The notches of fold are ragged last laps.",
         "Variance of the estimated product against compression for fold, chunk, block, hashed and two "
         "kinds of random pruning, for one pair of vectors and at worst over unit vectors.",
         variances(pair, points),

@@ -89,17 +89,13 @@ def alarm(status: str) -> str:
 
 def facts(*pairs: tuple[str, str]) -> str:
     """A list of names and their HTML."""
-    return (
-        '<dl class="facts">' + "".join(f"<dt>{esc(n)}</dt><dd>{v}</dd>" for n, v in pairs) + "</dl>"
-    )
+    return '<dl class="facts">' + "".join(f"<dt>{esc(n)}</dt><dd>{v}</dd>" for n, v in pairs) + "</dl>"
 
 
 def plate_html(plate: Plate) -> str:
     """A figure with its caption."""
     svg = inline_svg(plate.figure, plate.name, plate.title, plate.description)
-    return (
-        f'<figure id="{plate.name}">{svg}<figcaption>{esc(plate.caption)}</figcaption></figure>'
-    )
+    return f'<figure id="{plate.name}">{svg}<figcaption>{esc(plate.caption)}</figcaption></figure>'
 
 
 def figure_variables() -> str:

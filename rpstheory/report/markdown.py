@@ -150,9 +150,7 @@ def _claim_row(name: str, claim: Claim | None, verdicts: Sequence[Verdict]) -> t
     )
 
 
-def _table(
-    head: Sequence[str], align: str, rows: Sequence[Sequence[str]], *, raw: bool = False
-) -> list[str]:
+def _table(head: Sequence[str], align: str, rows: Sequence[Sequence[str]], *, raw: bool = False) -> list[str]:
     marks = {"l": ":--", "r": "--:"}
     body = [[c if raw else escaped(c) for c in row] for row in rows]
     table = [list(head), [marks[a] for a in align], *body]

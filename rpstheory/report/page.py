@@ -7,6 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from rpstheory.claims import all_claims
+from rpstheory.report.formula import formula_html
 from rpstheory.report.gallery import Plate, claim_plates, landscape_plates, overview_plate
 from rpstheory.report.html import (
     alarm,
@@ -18,7 +19,6 @@ from rpstheory.report.html import (
     plate_html,
     table,
 )
-from rpstheory.report.formula import formula_html
 from rpstheory.report.numbers import chance, count, duration, figure, measured_text, share
 from rpstheory.report.words import MARKS, clean, grouped, prose, worst
 
@@ -63,7 +63,7 @@ def to_html(report: Report, claims: Sequence[Claim], setting: Setting | None = N
 
 def _contents(groups: Sequence[_Group], plates: Sequence[Plate]) -> str:
     claims = "".join(
-        f'<li><span>{claim.number if claim else ""}</span>'
+        f"<li><span>{claim.number if claim else ''}</span>"
         f'<a href="#{_anchor(name)}">{esc(claim.title if claim else name)}</a></li>'
         for name, claim, _ in groups
     )
@@ -123,9 +123,7 @@ def _claims_table(groups: Sequence[_Group]) -> str:
     rows = []
     for name, claim, numbered in groups:
         verdicts = [v for _, v in numbered]
-        inside, outside = (
-            [v for v in verdicts if v.scope == scope] for scope in ("inside", "outside")
-        )
+        inside, outside = ([v for v in verdicts if v.scope == scope] for scope in ("inside", "outside"))
         status = worst(verdicts)
         title = f'<a href="#{_anchor(name)}">{esc(claim.title if claim else name)}</a>'
         rows.append(
@@ -254,5 +252,3 @@ def _command(report: Report) -> str:
 
 def _anchor(name: str) -> str:
     return "claim-" + "".join(c if c.isalnum() and c.isascii() else "-" for c in name)
-
-

@@ -88,7 +88,7 @@ def scope_text(verdict: Verdict) -> str:
 
 
 def counts_text(verdicts: Sequence[Verdict]) -> str:
-    """"14 confirmed, 1 refuted", leaving out what is zero."""
+    """ "14 confirmed, 1 refuted", leaving out what is zero."""
     status = [v.status for v in verdicts]
     parts = [f"{status.count(s)} {s}" for s in MARKS if status.count(s)]
     return ", ".join(parts) or "no checks"

@@ -299,9 +299,7 @@ def _key(axes: Axes, verdicts: Sequence[Verdict]) -> None:
         )
         for kind, (color, marker, filled) in kinds.items()
     ]
-    axes.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, handletextpad=0.2
-    )
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=4, handletextpad=0.2)
 
 
 def _short(name: str) -> str:

@@ -54,9 +54,7 @@ def load_shares(
 
 
 @styled
-def loads(
-    modules: Sequence[int] = RESNET20, compressions: Sequence[float] = (1, 4), seed: int = 0
-) -> Figure:
+def loads(modules: Sequence[int] = RESNET20, compressions: Sequence[float] = (1, 4), seed: int = 0) -> Figure:
     """Histogram of the weights per cell, a panel for each compression.
 
     Args:

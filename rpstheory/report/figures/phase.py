@@ -20,9 +20,7 @@ SIZES = ((64, 16), (64, 24), (64, 48))
 _FAMILIES = ("uniform", "gaussian", "laplace")
 
 
-def sharing_ratio(
-    kurtosis: Any, correlation: Any, rho: float, *, exact: bool = False
-) -> NDArray[np.float64]:
+def sharing_ratio(kurtosis: Any, correlation: Any, rho: float, *, exact: bool = False) -> NDArray[np.float64]:
     r"""Variance of random pruning over that of fold, for y = c x + sqrt(1-c^2) x'.
 
     With $\alpha = 1$, $\beta = c^2$, $\gamma = c^2\kappa + 1 - c^2$: Bernoulli
@@ -44,9 +42,7 @@ def sharing_ratio(
     return (gamma - beta if exact else gamma) / (rho * (1 + beta))
 
 
-def kurtosis_threshold(
-    correlation: Any, rho: float, *, exact: bool = False
-) -> NDArray[np.float64]:
+def kurtosis_threshold(correlation: Any, rho: float, *, exact: bool = False) -> NDArray[np.float64]:
     r"""Raw kurtosis from which on fold beats random pruning: where :func:`sharing_ratio` is 1.
 
     Args:

@@ -101,9 +101,7 @@ def tails(n: int = 256, m: int = 32, draws: int = 2**15, backend: str = "numpy")
         axes.plot(data.deviations, values, label=name, **_LOOKS[name])
     seen = np.flatnonzero(data.reached > 0.3)
     seen = seen[np.unique(np.geomspace(1, len(seen), 200).astype(int) - 1)]
-    axes.plot(
-        data.reached[seen], (seen + 1) / draws, color=BLUE, linewidth=2.4, label="measured", zorder=4
-    )
+    axes.plot(data.reached[seen], (seen + 1) / draws, color=BLUE, linewidth=2.4, label="measured", zorder=4)
     axes.set_yscale("log")
     axes.set_ylim(1e-7, 1.5)
     axes.set_xlim(0, 14)

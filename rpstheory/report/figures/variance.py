@@ -204,6 +204,4 @@ def _curves(n: int, quantity: Any) -> tuple[Curve, ...]:
         )
 
     values = np.array([[quantity(mapping) for mapping in kinds(m)] for m in sizes])
-    return tuple(
-        Curve(name, ratios, values[:, place]) for place, name in enumerate(_LOOKS)
-    )
+    return tuple(Curve(name, ratios, values[:, place]) for place, name in enumerate(_LOOKS))
