@@ -45,9 +45,11 @@ format: tools ## format, and mend what lint can mend
 bench: tools ## every benchmark, one after another
 	@for each in benchmarks/[a-z]*.py; do echo "== $$each"; $(BIN)/python "$$each" || exit 1; done
 
-docs: core ## write the generated page docs/claims.md
-	@$(BIN)/rps explain --all --markdown > docs/claims.md.new
-	@mv docs/claims.md.new docs/claims.md
+docs: core ## verify, then write docs/claims.md and docs/figures from the run
+	@mkdir -p build docs/figures
+	@$(BIN)/rps verify --json build/verify.json --html build/verify.html > build/verify.txt
+	@$(BIN)/rps explain --all --markdown docs/claims.md --report build/verify.json
+	@$(BIN)/rps phase --out docs/figures/phase.png
 
 clean: ## remove .venv, caches and build products
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

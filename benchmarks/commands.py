@@ -29,8 +29,7 @@ def seconds(command):
 
 def peak_mebibytes(discrepancy):
     code = (
-        "from rpstheory import verify\n"
-        f"verify(['norm-variance'], discrepancy={discrepancy}, jobs=1)\n{PEAK}"
+        f"from rpstheory import verify\nverify(['norm-variance'], discrepancy={discrepancy}, jobs=1)\n{PEAK}"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return int(done.stderr.split()[-1]) / 1024

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rpstheory import __version__
-from rpstheory.errors import ArgumentError, RpsError, Stopped
+from rpstheory.errors import ArgumentError, DataError, RpsError, Stopped
 
 if TYPE_CHECKING:
     from rpstheory.claim import Setting
@@ -120,7 +121,9 @@ def verify(
         started=started,
         seconds=time.perf_counter() - clock,
     )
-    _publish(report, chosen, json, html)
+    _publish(report, chosen, setting, json, html)
+    if mutants:
+        typer.echo(_mutants_line([v.status for v in verdicts]))
     raise typer.Exit(_status([v.status for v in verdicts], mutants))
 
 
@@ -131,18 +134,22 @@ def explain(
     markdown: Annotated[
         Path | None, typer.Option("--markdown", help="Write the claims as Markdown here.")
     ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Verdicts of a run (--json) for the Markdown.")
+    ] = None,
 ) -> None:
     """Say what a claim states, needs, rests on, and which mutant must fail."""
     from rich.console import Console
 
     from rpstheory.claims import select
-    from rpstheory.report import claims_markdown, explain_text, write_text
+    from rpstheory.report import claims_markdown, explain_text, from_json, write_text
 
     if not claims and not everything:
         raise ArgumentError("explain: no claim was named; pass names or numbers, or --all")
     chosen = select(() if everything else claims or ())
     if markdown is not None:
-        write_text(markdown, claims_markdown(chosen), "explain")
+        run = None if report is None else from_json(_read(report))
+        write_text(markdown, claims_markdown(chosen, run), "explain")
         return
     console = Console()
     console.print(explain_text(chosen, console.width), end="", markup=False, highlight=False)
@@ -200,6 +207,9 @@ def plan(
 
 def main() -> None:
     """Run the command; one clear sentence and a status in place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 gets question marks
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     for entry in entry_points(group="rpstheory.commands"):
         command = entry.load()
         if isinstance(command, typer.Typer):
@@ -237,6 +247,15 @@ def _arguments(
     return names, load_setting(data, _numbers(compression), seed), target
 
 
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"report: {path} cannot be read ({error}); pass a file of rps verify --json"
+        ) from None
+
+
 def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",") if part.strip()]
@@ -252,6 +271,11 @@ def _workers(jobs: int) -> int:
     return jobs or len(os.sched_getaffinity(0))
 
 
+def _mutants_line(statuses: list[str]) -> str:
+    caught = statuses.count("refuted")
+    return f"{caught} of {len(statuses)} mutants refuted" + (", as they must be" * (caught == len(statuses)))
+
+
 def _status(statuses: list[str], mutants: bool) -> int:
     if mutants:
         return 0 if all(s == "refuted" for s in statuses) else REFUTED
@@ -260,7 +284,7 @@ def _status(statuses: list[str], mutants: bool) -> int:
     return INCONCLUSIVE if "inconclusive" in statuses else 0
 
 
-def _publish(report: Any, claims: Any, json: Path | None, html: Path | None) -> None:
+def _publish(report: Any, claims: Any, setting: Setting, json: Path | None, html: Path | None) -> None:
     from rich.console import Console
 
     from rpstheory.report import print_report, to_html, to_json, write_text
@@ -269,7 +293,7 @@ def _publish(report: Any, claims: Any, json: Path | None, html: Path | None) -> 
     if json is not None:
         write_text(json, to_json(report), "report")
     if html is not None:
-        write_text(html, to_html(report, claims), "report")
+        write_text(html, to_html(report, claims, setting), "report")
 
 
 @contextmanager

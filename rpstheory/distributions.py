@@ -227,7 +227,7 @@ class Rows(AbstractDistribution):
     def moments(self) -> tuple[Any, Any, Any, Any]:
         """Not enough for rows: entries are dependent; see :attr:`gram`."""
         s = np.diag(self.gram)
-        return s, s, np.diag(self.gram), s * s
+        return s, s, np.square(self.rows.mean(axis=0)), s * s
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
         """``count`` pairs of rows, two arrays (count, n)."""
@@ -253,9 +253,7 @@ def kurtosis(family: Family) -> float:
     return known[family]
 
 
-def standardised(
-    family: Family, generator: np.random.Generator, shape: tuple[int, ...]
-) -> NDArray[Any]:
+def standardised(family: Family, generator: np.random.Generator, shape: tuple[int, ...]) -> NDArray[Any]:
     """Independent entries with mean 0 and variance 1.
 
     Raises:

@@ -251,7 +251,7 @@ def replace_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the whole new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FALSE_REFUTE_SUITE = 1e-6
 FALSE_CONFIRM = 1e-3
-PILOT_MARGIN = 1.15
+PILOT_MARGIN = 1.05
 
 
 @dataclass(frozen=True)

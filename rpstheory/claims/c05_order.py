@@ -146,7 +146,7 @@ CLAIM = Claim(
         "order: only V_block <= m/(m-Z+1) V_chunk, and V_block >= V_chunk on constant chunks."
     ),
     assumptions=("Z, Z' <= m", "claim 2"),
-    formula=r"V_{fold} \leq V_{chunk(Z)} \leq V_{hashed}\quad if\quad Z\,|\,m",
+    formula=r"V_{fold} \leq V_{chunk(Z)} \leq V_{hashed}\quad\mathrm{if}\quad Z\,|\,m",
     source="SS1 (NeurIPS 2024) for chunk against hashed; the equivalence derived here",
     footing="proved for the shipped hash",
     checks=checks,

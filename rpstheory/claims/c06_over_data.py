@@ -146,8 +146,8 @@ CLAIM = Claim(
         "E x_i^2 = E y_i^2 and E x_i x_j = 0 for at least one of them",
     ),
     formula=(
-        r"E\,V_{prune} - E\,V_{fold} = (\frac{n}{m}-1)\sum s_i^2 -"
-        r" \frac{1}{m}\,[(\sum s)^2 - \sum_p s(lap\ p)^2] \geq 0"
+        r"E\,V_{\mathrm{prune}} - E\,V_{\mathrm{fold}} = (\frac{n}{m}-1)\sum s_i^2 -"
+        r" \frac{1}{m}\,[(\sum s)^2 - \sum_p s(\mathrm{lap}\ p)^2] \geq 0"
     ),
     source="STABLE-RPS (ICLR 2024), E_D(V_prune) >= E_D(V_h) as quoted; conditions derived here",
     footing="proved for the shipped hash",

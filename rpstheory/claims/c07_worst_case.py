@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import sqrt
-
 import numpy as np
 
 from rpstheory.claim import Check, Claim, Pair, Setting
@@ -15,9 +13,9 @@ from rpstheory.samplers import Cases
 
 
 def attaining(mapping: AbstractSharing) -> Pair:
-    """A unit vector with energy 1/k in every chunk, on equal offsets."""
-    x = np.zeros(mapping.n)
-    x[:: mapping.chunk_length] = 1 / sqrt(mapping.chunks)
+    """A unit vector with energy 1/k in every chunk, spread evenly inside it."""
+    sizes = mapping.chunk_sums(np.ones(mapping.n))
+    x = np.repeat(1 / np.sqrt(mapping.chunks * sizes), sizes.astype(int))
     return Pair("energy 1/k per chunk", x, x)
 
 

@@ -192,7 +192,7 @@ CLAIM = Claim(
         "fold's. The bound is attained iff S S' = (n/m) I in every draw: fold, exact pruning, Haar."
     ),
     assumptions=("m divides n for fold's optimality in a given order",),
-    formula=r"E_x\,Var\,|Sx|^2 \geq \frac{2(n-m)}{m(n+2)},\quad = \ iff\ S S^T = \frac{n}{m} I",
+    formula=r"E_x\,Var\,|Sx|^2 \geq \frac{2(n-m)}{m(n+2)},\quad =\ \mathrm{iff}\ S S^T = \frac{n}{m} I",
     source="derived here",
     footing="proved for the shipped hash",
     checks=checks,

@@ -1,16 +1,16 @@
 """The reference's draws by numba: a mapping is drawn and its statistic summed in one pass.
 
-One kernel for each way of walking through the weights: ``_fold`` keeps 32 cells in registers and reads
-their stretch of every lap; ``_hashed`` and ``_runs`` (chunks, blocks, rows of tiles) scatter into a table with a half
-for each sign; ``_keep`` sums what is kept. They
-share the hash below, bit-equal to :mod:`rpstheory.hashing` for fewer than 2^30 weights and cells.
-What lies beyond, and every other mapping, goes to the reference.
+One kernel for each way through the weights. ``_fold`` keeps 32 cells in registers and reads their
+stretch of every lap. ``_hashed`` and ``_runs`` (chunks, blocks, rows of tiles) scatter into a table with
+a half for each sign. ``_keep`` sums what is kept. They share the hash below, bit-equal to
+:mod:`rpstheory.hashing`. Larger sizes than they are exact or fit for, and every other mapping, go to the
+reference.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -38,6 +38,7 @@ from rpstheory.kernels.lanes import (
 )
 from rpstheory.mappings import (
     AbstractMapping,
+    AbstractSharing,
     Block,
     Chunk,
     Fold,
@@ -50,7 +51,8 @@ from rpstheory.mappings.keep import rounds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LIMIT = 2**30
+LIMIT = 2**30  # weights; the hash below is exact for positions under it
+WIDEST = 2**24  # cells; beyond, the table of the scatter would take gigabytes
 BLOCK = 32  # cells kept in registers
 SHORTEST_LAP = 16  # below, a fold is added like chunks: most of a block would lie outside the lap
 HEAD = 64  # field values computed one by one before third differences take over
@@ -78,7 +80,7 @@ def inner_products(
     Args:
         mapping: Its seed is replaced by ``first``, ``first + 1``, …
         x: (n,), or one row per draw, (count, n).
-        y: The same; the very object ``x`` halves the work.
+        y: The same; where it is the very object ``x``, a fold takes half the work.
         first: Seed of the first draw.
         count: Number of draws.
 
@@ -88,68 +90,88 @@ def inner_products(
     Raises:
         ShapeError: If ``x`` or ``y`` has another shape.
     """
-    if not _is_fast(mapping):
+    plan = _plan(mapping)
+    if plan is None:
         return reference.inner_products(mapping, x, y, first, count)
     same = y is x
     a = _rows("x", x, mapping.n, count)
     b = a if same else _rows("y", y, mapping.n, count)
     seed, values = _U64(first % 2**64), np.empty(count)
-    if isinstance(mapping, KeepExact | KeepBernoulli):
-        _keep(a, b, *_keep_plan(mapping), seed, values)
-    elif mapping.starts == mapping.m == mapping.chunk_length >= SHORTEST_LAP:
-        _fold(a, b, same, mapping.m, seed, values)
-    elif mapping.chunk_length == 1 and mapping.m <= hashing.NARROW:
-        _hashed(a, b, mapping.m, seed, values)
+    if isinstance(plan, _Keep):
+        _keep(a, b, *plan, seed, values)
+    elif plan.tall == 1 and plan.starts == plan.m == plan.wide >= SHORTEST_LAP:
+        _fold(a, b, same, plan.m, seed, values)
+    elif plan.tall == plan.wide == 1 and plan.m <= hashing.NARROW:
+        _hashed(a, b, plan.m, seed, values)
     else:
-        _runs(a, b, _grid(mapping), mapping.m, mapping.starts, seed, values)
+        _runs(a, b, plan, seed, values)
     return values * float(mapping.rescale)
 
 
-def draw(
-    mapping: AbstractMapping, first: int, count: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def draw(mapping: AbstractMapping, first: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cells and signs of ``count`` draws from the kernels' own hash, each (count, n) int64."""
-    if not _is_fast(mapping):
+    plan = _plan(mapping)
+    if plan is None:
         return reference.draw_many(mapping, first, count)
-    shape = (count, mapping.n)
     cells = np.tile(np.arange(mapping.n), (count, 1))
-    signs = np.empty(shape, dtype=np.int64)
-    seed = _U64(first % 2**64)
-    if isinstance(mapping, KeepExact | KeepBernoulli):
-        _draw_keep(*_keep_plan(mapping), seed, signs)
+    signs = np.empty_like(cells)
+    if isinstance(plan, _Keep):
+        _draw_keep(*plan, _U64(first % 2**64), signs)
     else:
-        _draw_runs(_grid(mapping), mapping.m, mapping.starts, seed, cells, signs)
+        _draw_runs(plan, _U64(first % 2**64), cells, signs)
     return cells, signs
 
 
-def _is_fast(mapping: AbstractMapping) -> bool:
-    kinds = (Block, Chunk, Fold, Hashed, KeepBernoulli, KeepExact)
-    small = max(mapping.n, mapping.cells) <= LIMIT
-    return type(mapping) in kinds and small and sys.byteorder == "little"
+class _Runs(NamedTuple):
+    """Weights and tiles as rows and columns; a chunk is a tile of a single row."""
+
+    rows: int
+    columns: int
+    tall: int
+    wide: int
+    m: int
+    starts: int
+
+
+class _Keep(NamedTuple):
+    """Feistel rounds, 0 for Bernoulli; what a kept weight's place, or value, is below."""
+
+    turns: int
+    n: int
+    stretch: int
+    bound: np.uint64
+
+
+def _plan(mapping: AbstractMapping) -> _Runs | _Keep | None:
+    """What a kernel has to know, or None where only the reference serves."""
+    n, m = mapping.n, mapping.m
+    if sys.byteorder != "little" or n > LIMIT:
+        return None
+    if type(mapping) is KeepExact:
+        return _Keep(rounds(mapping._side), n, mapping._side, _U64(m))
+    if type(mapping) is KeepBernoulli:
+        return _Keep(0, n, STRETCH, _U64(mapping._threshold))
+    if m > WIDEST:
+        return None
+    if type(mapping) is Block and isinstance(mapping.block, tuple) and mapping.shape:
+        return _Runs(*mapping.shape, *mapping.block, m, mapping.starts)
+    if type(mapping) in (Block, Chunk, Fold, Hashed) and isinstance(mapping, AbstractSharing):
+        return _Runs(1, n, 1, mapping.chunk_length, m, mapping.starts)
+    return None
 
 
 def _rows(name: str, x: NDArray[Any], n: int, count: int) -> NDArray[np.float64]:
-    """(1, n) or (count, n), as the kernels read it."""
+    """(1, n) or (count, n), as the kernels read it.
+
+    Raises:
+        ShapeError: If it is neither one vector nor one row per draw.
+    """
     if x.shape not in ((n,), (count, n)):
         raise ShapeError(
             f"inner_products: {name} has shape {x.shape}, the mapping has n={n}; "
             f"pass one vector or one row for each of the {count} draws"
         )
     return np.ascontiguousarray(x.reshape(-1, n), dtype=np.float64)
-
-
-def _grid(mapping: Any) -> tuple[int, int, int, int]:
-    """Rows and columns of the weights, and of a tile: a chunk is a tile of a single row."""
-    if isinstance(mapping, Block) and mapping.shape is not None:
-        return (*mapping.shape, *mapping.block)
-    return 1, mapping.n, 1, mapping.chunk_length
-
-
-def _keep_plan(mapping: KeepExact | KeepBernoulli) -> tuple[int, int, int, Any]:
-    """Rounds, 0 for Bernoulli; n; weights per stretch; what a kept weight's place or value is below."""
-    if isinstance(mapping, KeepExact):
-        return rounds(mapping._side), mapping.n, mapping._side, _U64(mapping.m)
-    return 0, mapping.n, STRETCH, _U64(mapping._threshold)
 
 
 def _kernel(function: Any) -> Any:
@@ -161,9 +183,7 @@ def _kernel(function: Any) -> Any:
 
 
 # Only ever called from a kernel: numba need not build a door from Python.
-_inner = njit(
-    no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", forceinline=True
-)
+_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", forceinline=True)
 _reordered = njit(
     no_cpython_wrapper=True,
     no_cfunc_wrapper=True,
@@ -298,13 +318,13 @@ def _fold(x: Any, y: Any, same: Any, m: Any, first: Any, out: Any) -> None:
         if d < y.shape[0] and not same:
             _lay(y[d], m, long_y)
         key = _key(first + _U64(d))
-        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
-        _lay_bits(octets, m, laps, signs)
         high = _cubic(key, _START)
         low = _cubic(key, _START_LOW) if m > _NARROW else high
         for lap in range(laps):
             shift = _start(high, low, lap, _U64(m))
             begins[lap] = m - shift if shift else 0
+        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
+        _lay_bits(octets, m, laps, signs)
         if same:
             out[d] = _lap_norm(long_x, signs, begins, m)
         else:
@@ -401,6 +421,7 @@ def _hashed(x: Any, y: Any, m: Any, first: Any, out: Any) -> None:
     octets = np.zeros(2 * words + 32, dtype=np.uint8)
     values = np.empty(HEAD, dtype=np.uint32)
     slots = np.empty(max(HEAD, BATCH), dtype=np.uint32)
+    twos = slots.view(np.uint64)  # two slots at a load
     for d in range(out.size):
         _side_by_side(x, y, d, pairs)
         key = _key(first + _U64(d))
@@ -411,7 +432,7 @@ def _hashed(x: Any, y: Any, m: Any, first: Any, out: Any) -> None:
         for word in range(head):
             bits, fresh = load_bits(octets, 2 * word), load_values(values, 16 * word)
             store_slots(slots, 16 * word, fresh, _U64(m), half, bits)
-        _scatter(slots, head, pairs, 0, table)
+        _scatter(twos, head, pairs, 0, table)
         for begin in range(head, words, BATCH // 16):
             length = min(words - begin, BATCH // 16)
             for word in range(length):
@@ -420,14 +441,14 @@ def _hashed(x: Any, y: Any, m: Any, first: Any, out: Any) -> None:
                 value = plus(value, once)
                 bits = load_bits(octets, 2 * (begin + word))
                 store_slots(slots, 16 * word, value, _U64(m), half, bits)
-            _scatter(slots, length, pairs, 32 * begin, table)
+            _scatter(twos, length, pairs, 32 * begin, table)
         out[d] = _slot_product(table)
 
 
 @_kernel
-def _runs(x: Any, y: Any, grid: Any, m: Any, starts: Any, first: Any, out: Any) -> None:
+def _runs(x: Any, y: Any, plan: Any, first: Any, out: Any) -> None:
     n = x.shape[1]
-    rows, columns, tall, wide = grid
+    rows, columns, tall, wide, m, starts = plan
     across = -(-columns // wide)
     pairs, table = np.zeros(2 * n), np.zeros(_slots(starts + tall * wide))
     octets = np.zeros(n // 8 + 48, dtype=np.uint8)
@@ -465,8 +486,7 @@ def _side_by_side(x: Any, y: Any, d: Any, pairs: Any) -> None:
 
 
 @_inner
-def _scatter(slots: Any, words: Any, pairs: Any, at: Any, table: Any) -> None:
-    twos = slots.view(np.uint64)
+def _scatter(twos: Any, words: Any, pairs: Any, at: Any, table: Any) -> None:
     for i in range(8 * words):
         two = twos[i]
         add_pair(table, two & _LOW, pairs, at + 4 * i)
@@ -508,9 +528,9 @@ def _slot_product(table: Any) -> Any:
 
 
 @_kernel
-def _draw_runs(grid: Any, m: Any, starts: Any, first: Any, cells: Any, signs: Any) -> None:
+def _draw_runs(plan: Any, first: Any, cells: Any, signs: Any) -> None:
     n = cells.shape[1]
-    rows, columns, tall, wide = grid
+    rows, columns, tall, wide, m, starts = plan
     across = -(-columns // wide)
     octets = np.zeros(n // 8 + 48, dtype=np.uint8)
     values = np.empty(HEAD, dtype=np.uint32)
@@ -534,41 +554,48 @@ def _draw_runs(grid: Any, m: Any, starts: Any, first: Any, cells: Any, signs: An
 
 @_kernel
 def _keep(x: Any, y: Any, turns: Any, n: Any, width: Any, bound: Any, first: Any, out: Any) -> None:
-    kept = np.empty(width)
-    left, right = np.empty(width, dtype=np.uint64), np.empty(width, dtype=np.uint64)
-    cubics = np.empty((max(2, turns), 4), dtype=np.uint64)
+    kept, places, steps = _keep_space(turns, n, width)
     for d in range(out.size):
-        _keep_cubics(_key(first + _U64(d)), turns, cubics)
+        cubics = _keep_cubics(_key(first + _U64(d)), turns)
+        _tabulate(cubics, turns, width, steps)
         this_x, this_y = x[min(d, x.shape[0] - 1)], y[min(d, y.shape[0] - 1)]
         total = 0.0
-        for at in range(0, n, width):
-            end = min(n, at + width)
-            _fates(cubics, turns, n, bound, at, end - at, left, right, kept)
+        for at in range(0, n, kept.size):
+            end = min(n, at + kept.size)
+            _fates(cubics, steps, turns, n, bound, at, end - at, places, kept)
             total += _kept_product(kept, this_x[at:end], this_y[at:end])
         out[d] = total
 
 
 @_kernel
 def _draw_keep(turns: Any, n: Any, width: Any, bound: Any, first: Any, signs: Any) -> None:
-    kept = np.empty(width)
-    left, right = np.empty(width, dtype=np.uint64), np.empty(width, dtype=np.uint64)
-    cubics = np.empty((max(2, turns), 4), dtype=np.uint64)
+    kept, places, steps = _keep_space(turns, n, width)
     for d in range(signs.shape[0]):
-        _keep_cubics(_key(first + _U64(d)), turns, cubics)
-        for at in range(0, n, width):
-            length = min(width, n - at)
-            _fates(cubics, turns, n, bound, at, length, left, right, kept)
+        cubics = _keep_cubics(_key(first + _U64(d)), turns)
+        _tabulate(cubics, turns, width, steps)
+        for at in range(0, n, kept.size):
+            length = min(kept.size, n - at)
+            _fates(cubics, steps, turns, n, bound, at, length, places, kept)
             for i in range(length):
                 signs[d, at + i] = np.int64(kept[i])
 
 
 @_inner
-def _keep_cubics(key: Any, turns: Any, cubics: Any) -> None:
+def _keep_space(turns: Any, n: Any, width: Any) -> Any:
+    """Fates and places of a stretch of whole rows of the square, and the round functions' tables."""
+    stretch = width * max(1, min(STRETCH, n + width) // width)
+    return np.empty(stretch), np.empty((2, stretch), np.uint32), np.empty((turns, width), np.uint32)
+
+
+@_inner
+def _keep_cubics(key: Any, turns: Any) -> Any:
     """The round functions; for a Bernoulli draw the two halves of a weight's value."""
+    cubics = np.empty((max(2, turns), 4), dtype=np.uint64)
     stride = 2 if turns else 1
     for i in range(cubics.shape[0]):
         for c in range(4):
             cubics[i, c] = _coefficient(key, _PER_SEED * (_KEEP + stride * i) + c)
+    return cubics
 
 
 @_inner
@@ -577,18 +604,35 @@ def _row(cubics: Any, i: Any) -> Any:
 
 
 @_inner
+def _tabulate(cubics: Any, turns: Any, side: Any, steps: Any) -> None:
+    """Each round function at every argument: n weights ask for side of them over and over."""
+    for turn in range(turns):
+        c = _row(cubics, turn)
+        for right in range(side):
+            steps[turn, right] = _scaled(_horner(c, _U64(right)), _U64(side))
+
+
+@_inner
 def _fates(
-    cubics: Any, turns: Any, n: Any, bound: Any, at: Any, length: Any, left: Any, right: Any, kept: Any
+    cubics: Any,
+    steps: Any,
+    turns: Any,
+    n: Any,
+    bound: Any,
+    at: Any,
+    length: Any,
+    places: Any,
+    kept: Any,
 ) -> None:
     """1.0 for each kept weight of a stretch, 0.0 for a dropped one."""
     if turns:
-        side = kept.size
-        _permute(cubics, at, _U64(side), length, left, right)
+        side = steps.shape[1]
+        _permute(steps, at // side, length, places[0], places[1])
         for i in range(length):
-            place = left[i] * _U64(side) + right[i]
-            if place >= _U64(n):
-                place = _walked(cubics, place, n, side)
-            kept[i] = 1.0 if place < bound else 0.0
+            place = np.int64(places[0, i]) * side + np.int64(places[1, i])
+            while place >= n:
+                place = _walk(steps, place)
+            kept[i] = 1.0 if place < np.int64(bound) else 0.0
     else:
         high, low = _row(cubics, 0), _row(cubics, 1)
         for i in range(length):
@@ -598,36 +642,32 @@ def _fates(
 
 
 @_inner
-def _permute(cubics: Any, at: Any, side: Any, length: Any, left: Any, right: Any) -> None:
-    """One row of the square through all rounds."""
-    row = _U64(at) // side
-    for i in range(length):
-        left[i] = row
-        right[i] = _U64(i)
-    for turn in range(cubics.shape[0]):
-        c = _row(cubics, turn)
+def _permute(steps: Any, row: Any, length: Any, left: Any, right: Any) -> None:
+    """Whole rows of the square through all rounds, side by side."""
+    side = steps.shape[1]
+    for begin in range(0, length, side):
+        for i in range(min(side, length - begin)):
+            left[begin + i] = row
+            right[begin + i] = i
+        row += 1
+    for turn in range(steps.shape[0]):
+        step = steps[turn]
         for i in range(length):
             before = right[i]
-            right[i] = _moved(c, left[i], before, side)
+            total = np.int64(left[i]) + np.int64(step[before])
+            right[i] = total - side if total >= side else total
             left[i] = before
 
 
 @_inner
-def _walked(cubics: Any, place: Any, n: Any, side: Any) -> Any:
-    size = _U64(side)
-    while place >= _U64(n):
-        left, right = place // size, place % size
-        for turn in range(cubics.shape[0]):
-            left, right = right, _moved(_row(cubics, turn), left, right, size)
-        place = left * size + right
-    return place
-
-
-@_inner
-def _moved(c: Any, left: Any, right: Any, side: Any) -> Any:
-    """``left`` plus the round function of ``right``, mod side."""
-    total = left + _scaled(_horner(c, right), side)
-    return min(total, total - side)
+def _walk(steps: Any, place: Any) -> Any:
+    """One place through all rounds."""
+    side = steps.shape[1]
+    left, right = place // side, place % side
+    for turn in range(steps.shape[0]):
+        total = left + np.int64(steps[turn, right])
+        left, right = right, total - side if total >= side else total
+    return left * side + right
 
 
 @_reordered

@@ -3,14 +3,14 @@
 Two kinds: eight float64, for sums, and sixteen field values of 32 bits, for hashing. LLVM splits them
 on machines with shorter registers. Little-endian machines only.
 
-Numba's cache looks at the file of the cached kernel alone: after a change here, touch ``cpu.py``.
+Numba's cache compares the source of ``cpu.py`` alone: after a change here, delete ``__pycache__``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba.core import cgutils, types
 from numba.extending import intrinsic, models, register_model
 
@@ -42,13 +42,13 @@ class Values(types.Type):
 
 
 @register_model(Floats)
-class _FloatsModel(models.PrimitiveModel):
+class _FloatsModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         models.PrimitiveModel.__init__(self, manager, kind, _FLOATS)
 
 
 @register_model(Values)
-class _ValuesModel(models.PrimitiveModel):
+class _ValuesModel(models.PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Any) -> None:
         models.PrimitiveModel.__init__(self, manager, kind, _VALUES)
 
@@ -165,9 +165,7 @@ def store_bits(typing: Any, octets: Any, at: Any, bits: Any) -> Any:
     """64 bits into a uint8 array, from any byte on."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        builder.store(
-            args[2], _place(context, builder, signature, args, 0, ir.IntType(64)), align=1
-        )
+        builder.store(args[2], _place(context, builder, signature, args, 0, ir.IntType(64)), align=1)
         return context.get_dummy_value()
 
     return types.void(octets, at, types.uint64), generate
@@ -229,9 +227,7 @@ def minus(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
-def store_slots(
-    typing: Any, slots: Any, at: Any, values: Any, size: Any, half: Any, word: Any
-) -> Any:
+def store_slots(typing: Any, slots: Any, at: Any, values: Any, size: Any, half: Any, word: Any) -> Any:
     """Twice the cell, plus ``half`` where the sign is -1, into ``slots[at : at + 16]``, uint32.
 
     ``values`` are scaled to 0..size-1, size <= 2^20; the signs are the 16 low bits of the word.

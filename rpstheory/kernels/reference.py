@@ -47,9 +47,7 @@ def draw_many(
     return cells, np.broadcast_to(clone.sign(index), (count, mapping.n))
 
 
-def compress_many(
-    mapping: AbstractMapping, vectors: NDArray[Any], first: int, count: int
-) -> NDArray[Any]:
+def compress_many(mapping: AbstractMapping, vectors: NDArray[Any], first: int, count: int) -> NDArray[Any]:
     """S x for ``count`` draws: (n,) or (count, n) → (count, cells)."""
     cells, signs = draw_many(mapping, first, count)
     rows = np.arange(count, dtype=np.int64)[:, None] * mapping.cells

@@ -140,7 +140,12 @@ class Block(AbstractSharing):
         return (self._windows(a, width) * self._windows(b, width)).sum(axis=-1)
 
     def _windows(self, a: Any, width: int) -> Any:
-        padded = np.zeros((*a.shape[:-1], self.m + width), dtype=a.dtype)
+        """Sums of ``width`` neighbours, from sums up to and from multiples of it: nothing cancels."""
+        lead, m, rows = a.shape[:-1], self.m, -(-(self.m + width) // width)
+        padded = np.zeros((*lead, rows * width), dtype=a.dtype)
         padded[..., width : width + self.chunk_length] = a
-        total = np.add.accumulate(padded, axis=-1)
-        return total[..., width:] - total[..., : self.m]
+        cut = padded.reshape(*lead, rows, width)
+        up_to = np.add.accumulate(cut, axis=-1).reshape(padded.shape)
+        onward = np.add.accumulate(cut[..., ::-1], axis=-1)[..., ::-1].reshape(padded.shape)
+        straddles = (np.arange(1, m + 1) % width != 0).astype(np.int64)
+        return onward[..., 1 : m + 1] + up_to[..., width : m + width] * straddles

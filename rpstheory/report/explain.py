@@ -30,7 +30,7 @@ def explain(claim: Claim, width: int = 80) -> Text:
     from rich.text import Text
 
     width = max(40, min(width, 100))
-    lines = [Text(f"{claim.number}. {claim.title}", "bold"), Text(f"   {claim.name}", "dim")]
+    lines = [*wrapped(f"{claim.number}. {claim.title}", width, "bold"), Text(f"   {claim.name}", "dim")]
     lines += _field("Statement", [claim.statement], width)
     lines += _field("Assumptions", list(claim.assumptions), width, bullet=True)
     lines += _field("Formula", [formula_text(claim.formula)], width, "cyan")

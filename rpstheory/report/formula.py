@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 _SYMBOLS = {
@@ -47,7 +49,8 @@ def formula_text(tex: str) -> str:
     """
     tokens = [m.groups() for m in _TOKEN.finditer(tex)]
     text, _ = _sequence(tokens, 0)
-    return re.sub(r" *\u2003[ \u2003]*", "  ", re.sub(r" +", " ", text)).strip()
+    text = re.sub(r" *\u2003[ \u2003]*", "  ", re.sub(r" +", " ", text)).strip()
+    return unicodedata.normalize("NFC", text)
 
 
 @lru_cache(maxsize=256)
@@ -106,7 +109,7 @@ def _short(value: float) -> str:
     return "0" if text == "-0" else text
 
 
-_Tokens = list[tuple[str | None, str | None, str | None, str | None]]
+_Tokens = Sequence[tuple[str | None, ...]]
 
 
 def _sequence(tokens: _Tokens, place: int) -> tuple[str, int]:
@@ -171,6 +174,8 @@ def _grouped(text: str) -> str:
 
 
 def _script(text: str, mark: str) -> str:
+    if not text.strip():
+        return ""
     table = _LOW if mark == "_" else _HIGH
     text = re.sub(rf" *([{''.join(_RELATIONS)}]) *", r"\1", text.strip())
     compact = text.replace(" ", "")

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rpstheory.backend import has_numba
 from rpstheory.report.figures.agreement import agreement, overview
 from rpstheory.report.figures.alignment import alignment
 from rpstheory.report.figures.load import loads
 from rpstheory.report.figures.phase import sharing_phase
 from rpstheory.report.figures.tails import tails
 from rpstheory.report.figures.variance import measured_points, variances
-from rpstheory.report.words import clean, counts_text
+from rpstheory.report.words import Group, clean, counts_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from rpstheory.claim import Claim, Pair, Setting, Verdict
+    from rpstheory.claim import Pair, Setting, Verdict
     from rpstheory.report.figures.variance import Point
     from rpstheory.report.record import Report
 
@@ -41,9 +42,7 @@ class Plate:
     figure: Figure
 
 
-def overview_plate(
-    report: Report, groups: Sequence[tuple[str, Claim | None, list[tuple[int, Verdict]]]]
-) -> Plate:
+def overview_plate(report: Report, groups: Sequence[Group]) -> Plate:
     """Every check in one picture."""
     labels = {name: str(claim.number) if claim else clean(name) for name, claim, _ in groups}
     return Plate(
@@ -151,7 +150,7 @@ def _load_plate(seed: int) -> Plate:
 
 
 def _tail_plate() -> Plate:
-    backend, draws = ("numba", 2**20) if _has_fast_draws() else ("numpy", 2**15)
+    backend, draws = ("numba", 2**20) if has_numba() else ("numpy", 2**15)
     return Plate(
         "tails",
         "Tails",
@@ -161,11 +160,3 @@ def _tail_plate() -> Plate:
         "Bonami are far above beyond four standard deviations.",
         tails(draws=draws, backend=backend),
     )
-
-
-def _has_fast_draws() -> bool:
-    from importlib.util import find_spec
-
-    from rpstheory.backend import has_numba
-
-    return has_numba() and find_spec("rpstheory.kernels.cpu") is not None

@@ -14,6 +14,7 @@ from rpstheory.report.words import (
     prose,
     scope_text,
     summary_lines,
+    tally,
     worst,
 )
 
@@ -107,8 +108,8 @@ def _section(claim: Claim, verdicts: Sequence[Verdict]) -> list[str]:
     if claim.remarks:
         lines += ["", _words(claim.remarks)]
     if verdicts:
-        lines += ["", f"{counts_text(verdicts).capitalize()}.", ""]
-        lines += _table(_CHECKS, "llrrrl", [_check_row(v) for v in verdicts])
+        lines += ["", f"<details><summary>{counts_text(verdicts).capitalize()}</summary>", ""]
+        lines += [*_table(_CHECKS, "llrrrl", [_check_row(v) for v in verdicts]), "", "</details>"]
     return lines
 
 
@@ -134,17 +135,12 @@ def _check_row(v: Verdict) -> tuple[str, ...]:
 
 
 def _claim_row(name: str, claim: Claim | None, verdicts: Sequence[Verdict]) -> tuple[str, ...]:
-    def tally(scope: str) -> str:
-        own = [v for v in verdicts if v.scope == scope]
-        good = sum(v.status == "confirmed" for v in own)
-        return f"{good} of {len(own)}" if own else "–"
-
     status = worst(verdicts)
     return (
         str(claim.number) if claim else "",
         claim.title if claim else name,
-        tally("inside"),
-        tally("outside"),
+        tally(verdicts, "inside"),
+        tally(verdicts, "outside"),
         count(sum(v.draws for v in verdicts)),
         f"{MARKS[status]} {status}",
     )

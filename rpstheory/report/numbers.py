@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from math import floor, isfinite, log10
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,8 @@ def figure(value: float, digits: int = _DIGITS) -> str:
     if power in _PLAIN:
         text = f"{value:.{max(0, digits - 1 - power)}f}"
         return _without_zeros(text)
-    return _without_zeros(f"{value / 10.0**power:.{digits - 1}f}") + _ten_to(power)
+    lead, _, ten = f"{value:.{digits - 1}e}".partition("e")
+    return _without_zeros(lead) + _ten_to(int(ten))
 
 
 def measurement(mean: float, half: float) -> str:
@@ -34,17 +36,18 @@ def measurement(mean: float, half: float) -> str:
     power, decimals = _scale(mean, half)
     if power == 0:
         return f"{_fixed(mean, decimals)} ± {_fixed(half, decimals)}"
-    scale = 10.0**power
-    return f"({_fixed(mean / scale, decimals)} ± {_fixed(half / scale, decimals)}){_ten_to(power)}"
+    shown = (_fixed(_scaled(v, power), decimals) for v in (mean, half))
+    return f"({' ± '.join(shown)}){_ten_to(power)}"
 
 
 def prediction(value: float, mean: float, half: float) -> str:
     """``value`` with one decimal more than ``measurement(mean, half)`` shows."""
     known = isfinite(mean) and isfinite(half) and isfinite(value)
-    if not known or half <= _EXACT * abs(mean) or value == 0:
+    far = known and abs(value) > 1e3 * max(abs(mean), half)
+    if not known or far or half <= _EXACT * abs(mean) or value == 0:
         return figure(value)
     power, decimals = _scale(mean, half)
-    text = _fixed(value / 10.0**power, max(0, decimals + 1))
+    text = _fixed(_scaled(value, power), max(0, decimals + 1))
     if float(text) == 0:
         return figure(value, 3)
     return _without_zeros(text) + (_ten_to(power) if power else "")
@@ -64,7 +67,7 @@ def measured_text(verdict: Verdict) -> str:
         violations = verdict.measured * verdict.draws
         if not isfinite(violations):
             return "–"
-        return f"{round(violations) or 'never'} in {count(verdict.draws)}"
+        return f"{figure(round(violations)) if violations else 'never'} in {count(verdict.draws)}"
     return measurement(verdict.measured, half_width(verdict))
 
 
@@ -75,7 +78,7 @@ def half_width(verdict: Verdict) -> float:
 
 def count(number: float) -> str:
     """A whole number in at most five characters: 691, 48.2k, 1.31M, 2.5G."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= 0.9995 * size and number >= 1000:
             return _without_zeros(f"{number / size:#.3g}".rstrip(".")) + unit
     return f"{number:.0f}"
@@ -103,9 +106,8 @@ def share(value: float) -> str:
 def chance(value: float) -> str:
     """A small probability: 10⁻⁶, 0.001, 2.1·10⁻⁸."""
     if 0 < value < 1e-3:
-        power = floor(log10(value) + 1e-9)
-        lead = _without_zeros(f"{value / 10.0**power:.1f}")
-        return _ten_to(power)[1:] if lead == "1" else lead + _ten_to(power)
+        shown = figure(value, 2)
+        return shown.removeprefix("1·")
     return figure(value, 2)
 
 
@@ -115,6 +117,11 @@ def _scale(mean: float, half: float) -> tuple[int, int]:
     power = floor(log10(size))
     power = 0 if power in _PLAIN else power
     return power, 1 - floor(log10(half)) + power
+
+
+def _scaled(value: float, power: int) -> float:
+    """``value`` / 10^power, for the smallest and the largest numbers too."""
+    return float(Decimal(value).scaleb(-power))
 
 
 def _fixed(value: float, decimals: int) -> str:

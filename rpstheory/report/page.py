@@ -20,13 +20,11 @@ from rpstheory.report.html import (
     table,
 )
 from rpstheory.report.numbers import chance, count, duration, figure, measured_text, share
-from rpstheory.report.words import MARKS, clean, grouped, prose, worst
+from rpstheory.report.words import MARKS, Group, clean, grouped, prose, tally, worst
 
 if TYPE_CHECKING:
     from rpstheory.claim import Claim, Setting, Verdict
     from rpstheory.report.record import Report
-
-_Group = tuple[str, "Claim | None", list[tuple[int, "Verdict"]]]
 
 
 def to_html(report: Report, claims: Sequence[Claim], setting: Setting | None = None) -> str:
@@ -61,7 +59,7 @@ def to_html(report: Report, claims: Sequence[Claim], setting: Setting | None = N
     )
 
 
-def _contents(groups: Sequence[_Group], plates: Sequence[Plate]) -> str:
+def _contents(groups: Sequence[Group], plates: Sequence[Plate]) -> str:
     claims = "".join(
         f"<li><span>{claim.number if claim else ''}</span>"
         f'<a href="#{_anchor(name)}">{esc(claim.title if claim else name)}</a></li>'
@@ -76,7 +74,7 @@ def _contents(groups: Sequence[_Group], plates: Sequence[Plate]) -> str:
     )
 
 
-def _summary(report: Report, groups: Sequence[_Group]) -> str:
+def _summary(report: Report, groups: Sequence[Group]) -> str:
     s, settings = report.summary, report.settings
     compressions = ", ".join(f"{c:g}" for c in settings.compressions)
     tally = (
@@ -119,11 +117,10 @@ def _troubles(report: Report) -> str:
     return f"<h3>Not confirmed</h3><ul>{items}</ul>\n"
 
 
-def _claims_table(groups: Sequence[_Group]) -> str:
+def _claims_table(groups: Sequence[Group]) -> str:
     rows = []
     for name, claim, numbered in groups:
         verdicts = [v for _, v in numbered]
-        inside, outside = ([v for v in verdicts if v.scope == scope] for scope in ("inside", "outside"))
         status = worst(verdicts)
         title = f'<a href="#{_anchor(name)}">{esc(claim.title if claim else name)}</a>'
         rows.append(
@@ -131,8 +128,8 @@ def _claims_table(groups: Sequence[_Group]) -> str:
                 ("n", str(claim.number) if claim else ""),
                 ("head", title),
                 ("keep", esc(claim.footing) if claim else ""),
-                ("n", _tally(inside)),
-                ("n", _tally(outside)),
+                ("n", tally(verdicts, "inside")),
+                ("n", tally(verdicts, "outside")),
                 ("n", count(sum(v.draws for v in verdicts))),
                 (f"status {status}", f"{MARKS[status]} {status}"),
                 row=alarm(status),
@@ -143,12 +140,7 @@ def _claims_table(groups: Sequence[_Group]) -> str:
     return table("The claims, and how many of their checks are confirmed", head, rows)
 
 
-def _tally(verdicts: Sequence[Verdict]) -> str:
-    good = sum(v.status == "confirmed" for v in verdicts)
-    return f"{good} of {len(verdicts)}" if verdicts else "–"
-
-
-def _limits(groups: Sequence[_Group]) -> str:
+def _limits(groups: Sequence[Group]) -> str:
     """Every required failure, in one table."""
     rows = [
         cells(
@@ -181,7 +173,7 @@ def _failure(v: Verdict) -> str:
     return f"{MARKS[v.status]} {'fails' if v.status == 'confirmed' else v.status}"
 
 
-def _claim_section(group: _Group, report: Report) -> str:
+def _claim_section(group: Group, report: Report) -> str:
     name, claim, numbered = group
     verdicts = [v for _, v in numbered]
     head = f'<span class="number">{claim.number}</span>{esc(claim.title)}' if claim else esc(name)

@@ -10,11 +10,13 @@ from rpstheory.report.formula import formula_text
 from rpstheory.report.numbers import count, figure, measured_text, predicted_text
 from rpstheory.report.words import (
     MARKS,
+    Group,
     clean,
     counts_text,
     grouped,
     scope_text,
     summary_lines,
+    tally,
     worst,
 )
 
@@ -32,6 +34,7 @@ _WIDE, _WIDEST, _NARROWEST = 112, 160, 60
 _GAP = "  "
 _DRAWS = 5
 _TROUBLES = 12
+_SHORTEST_NAMES, _SCOPE = 16, 18
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def print_report(report: Report, claims: Sequence[Claim], console: Console) -> N
 
 
 def verdict_table(report: Report, claims: Sequence[Claim], width: int = 80) -> Text:
-    """Every check, grouped by claim, what was not confirmed, and the summary.
+    """Every check, grouped by claim; then a line for each claim, what was not confirmed, the summary.
 
     Args:
         report: What was found.
@@ -69,38 +72,49 @@ def verdict_table(report: Report, claims: Sequence[Claim], width: int = 80) -> T
     from rich.text import Text
 
     width = max(_NARROWEST, min(width, _WIDEST))
-    columns = _columns(report.verdicts, width)
-    lines = [_line(columns, {c.name: Text(c.name if c.width > 1 else "", "bold") for c in columns})]
-    lines.append([Text("─" * width, style="dim")])
-    for name, claim, numbered in grouped(report, claims):
+    groups = grouped(report, claims)
+    lines = [_head(_columns([v for _, v in groups[0][2]] if groups else (), width), width)]
+    for name, claim, numbered in groups:
         verdicts = [v for _, v in numbered]
+        columns = _columns(verdicts, width)
         lines += [[Text()], _heading(name, claim, verdicts, width)]
         for v in verdicts:
             lines.append(_line(columns, _cells(v, columns)))
             lines.append(_outside_note(v, width))
+    lines += [[Text()], _claims(groups, width)]
     style = STYLES[worst(report.verdicts)] if report.verdicts else ""
     first, *others = summary_lines(report)
-    lines += [[Text()], _troubles(report, width), wrapped(first, width, style)]
+    lines += [_troubles(report, width), wrapped(first, width, style)]
     lines += [wrapped(line, width, "dim") for line in others]
     return Text("\n").join(line for block in lines for line in block)
 
 
 def _columns(verdicts: Sequence[Verdict], width: int) -> list[_Column]:
-    """Figures get the room that they need, names what is left."""
+    """Figures get the room that they need, up to a point, and names what is left."""
+    verdict = 1 if width < _WIDE else len("✓ inconclusive")
+    names = _SHORTEST_NAMES if width < _WIDE else _SHORTEST_NAMES + _SCOPE
+    room = width - verdict - _DRAWS - (4 if width < _WIDE else 5) * len(_GAP)
     predicted = max([len(predicted_text(v)) for v in verdicts] + [len("predicted")])
+    predicted = min(predicted, (room - names) // 2)
     measured = max([len(measured_text(v)) for v in verdicts] + [len("measured")])
+    measured = min(measured, room - names - predicted)
+    rest = room - predicted - measured
     figures = [
         _Column("predicted", predicted, right=True),
         _Column("measured", measured, right=True),
         _Column("draws", _DRAWS, right=True),
     ]
     if width < _WIDE:
-        rest = width - 1 - predicted - measured - _DRAWS - 4 * len(_GAP)
-        return [_Column("verdict", 1), _Column("check", rest), *figures]
-    verdict = len("✓ inconclusive")
-    rest = width - predicted - measured - _DRAWS - verdict - 5 * len(_GAP)
-    check = min(max([len(clean(v.check)) for v in verdicts] + [20]), rest - 20)
+        return [_Column("verdict", verdict), _Column("check", rest), *figures]
+    check = min(max([len(clean(v.check)) for v in verdicts] + [20]), rest - _SCOPE)
     return [_Column("check", check), _Column("scope", rest - check), *figures, _Column("verdict", verdict)]
+
+
+def _head(columns: Sequence[_Column], width: int) -> list[Text]:
+    from rich.text import Text
+
+    names = {c.name: Text(c.name if c.width > 1 else "", "bold") for c in columns}
+    return [*_line(columns, names), Text("─" * width, style="dim")]
 
 
 def _line(columns: Sequence[_Column], cells: dict[str, Text]) -> list[Text]:
@@ -163,6 +177,34 @@ def _outside_note(verdict: Verdict, width: int) -> list[Text]:
     if verdict.claimed is not None:
         note += f"; the claim would give {figure(verdict.claimed, 5)}"
     return [Text("     ") + line for line in wrapped(note, width - 5, "dim")]
+
+
+def _claims(groups: Sequence[Group], width: int) -> list[Text]:
+    """A line for each claim, if there are several."""
+    from rich.text import Text
+
+    if len(groups) < 2:
+        return []
+    columns = [
+        _Column("verdict", 1),
+        _Column("claim", width - 1 - 9 - 13 - _DRAWS - 4 * len(_GAP)),
+        _Column("holds", 9, right=True),
+        _Column("fails outside", 13, right=True),
+        _Column("draws", _DRAWS, right=True),
+    ]
+    lines = _head(columns, width)
+    for name, claim, numbered in groups:
+        verdicts = [v for _, v in numbered]
+        status = worst(verdicts)
+        row = {
+            "verdict": Text(MARKS[status], STYLES[status]),
+            "claim": Text(f"{claim.number}. {claim.title}" if claim else clean(name)),
+            "holds": Text(tally(verdicts, "inside")),
+            "fails outside": Text(tally(verdicts, "outside")),
+            "draws": Text(count(sum(v.draws for v in verdicts)), style="dim"),
+        }
+        lines += _line(columns, row)
+    return [*lines, Text()]
 
 
 def _troubles(report: Report, width: int) -> list[Text]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rpstheory.claim import Claim, Verdict
     from rpstheory.report.record import Report
 
+Group = tuple[str, "Claim | None", list[tuple[int, "Verdict"]]]  # name, claim, numbered verdicts
+
 MARKS = {"confirmed": "✓", "refuted": "✗", "inconclusive": "?"}
 
 _GREEK = {
@@ -60,9 +62,7 @@ def prose(text: str) -> str:
     return _HIGH.sub(lambda m: f"<sup>{_bare(m[1])}</sup>", text)
 
 
-def grouped(
-    report: Report, claims: Sequence[Claim]
-) -> list[tuple[str, Claim | None, list[tuple[int, Verdict]]]]:
+def grouped(report: Report, claims: Sequence[Claim]) -> list[Group]:
     """Verdicts by claim, in the order of the claims' numbers; each with its number within the claim.
 
     Args:
@@ -88,8 +88,8 @@ def scope_text(verdict: Verdict) -> str:
 
 
 def counts_text(verdicts: Sequence[Verdict]) -> str:
-    """ "14 confirmed, 1 refuted", leaving out what is zero."""
-    status = [v.status for v in verdicts]
+    """How many of each status, leaving out what is zero: 14 confirmed, 1 refuted."""
+    status: list[str] = [v.status for v in verdicts]
     parts = [f"{status.count(s)} {s}" for s in MARKS if status.count(s)]
     return ", ".join(parts) or "no checks"
 
@@ -98,6 +98,12 @@ def worst(verdicts: Sequence[Verdict]) -> str:
     """The gravest status among them; "confirmed" if there are none."""
     found = {v.status for v in verdicts}
     return next((s for s in ("refuted", "inconclusive") if s in found), "confirmed")
+
+
+def tally(verdicts: Sequence[Verdict], scope: str) -> str:
+    """How many checks of a scope are confirmed: "13 of 14", or a dash if there are none."""
+    own = [v for v in verdicts if v.scope == scope]
+    return f"{sum(v.status == 'confirmed' for v in own)} of {len(own)}" if own else "–"
 
 
 def summary_lines(report: Report) -> tuple[str, ...]:
@@ -116,7 +122,7 @@ def summary_lines(report: Report) -> tuple[str, ...]:
         f"outside a claim's scope), {s.refuted} refuted, {s.inconclusive} inconclusive",
         f"chance that a true suite is refuted anywhere: {chance(settings.false_refute)}; that a check "
         f"confirms what is off by {share(settings.discrepancy)}: {chance(settings.false_confirm)}",
-        f"{count(s.draws)} draws in {duration(report.seconds)} on {settings.data} "
+        f"{count(s.draws)} draws in {duration(report.seconds)} on {clean(settings.data)} "
         f"(n = {settings.n}), seed {report.seed}",
     )
 

@@ -37,9 +37,7 @@ SEEDS = st.integers(0, MASK)
 ELEMENTS = st.one_of(st.integers(0, PRIME - 1), st.sampled_from([0, 1, PRIME - 2, PRIME - 1]))
 POSITIONS = st.one_of(
     st.integers(0, LIMIT - 1),
-    st.sampled_from(EDGES).flatmap(
-        lambda edge: st.integers(max(0, edge - 40), min(LIMIT - 1, edge + 40))
-    ),
+    st.sampled_from(EDGES).flatmap(lambda edge: st.integers(max(0, edge - 40), min(LIMIT - 1, edge + 40))),
 )
 
 

@@ -110,9 +110,7 @@ def test_verify_says_that_the_venv_module_is_missing(project, module):
     bare = real_python_after(project, f'sys.modules["{module}"] = None')
     done = project.make("verify", python=bare)
     assert done.returncode != 0
-    assert sentence(done).startswith(
-        f"make: no venv module (or no ensurepip) in: {bare}; install it"
-    )
+    assert sentence(done).startswith(f"make: no venv module (or no ensurepip) in: {bare}; install it")
     assert not (project.folder / ".venv").exists()
 
 

@@ -37,12 +37,7 @@ def test_nn_is_our_package():
 
 @pytest.mark.parametrize("pin", pins(), ids=str)
 def test_pin_lies_in_every_range_that_names_it(pin):
-    ranges = [
-        need.specifier
-        for needs in (BASE, *EXTRAS.values())
-        for need in needs
-        if need.name == pin.name
-    ]
+    ranges = [need.specifier for needs in (BASE, *EXTRAS.values()) for need in needs if need.name == pin.name]
     assert ranges
     assert all(allowed.contains(version(pin)) for allowed in ranges)
 

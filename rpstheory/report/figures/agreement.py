@@ -141,7 +141,8 @@ def _deviation(number: int, v: Verdict) -> Deviation:
         return float("inf") if gap > 0 else float("-inf")
 
     claimed = None if v.claimed is None else scaled(v.claimed)
-    return Deviation(number, v, scaled(v.measured), *map(scaled, v.interval), claimed)
+    low, high = v.interval
+    return Deviation(number, v, scaled(v.measured), scaled(low), scaled(high), claimed)
 
 
 def _looks(verdict: Verdict) -> tuple[str, str, bool]:
@@ -227,12 +228,14 @@ def _rows(axes: Axes, points: Sequence[Deviation]) -> None:
 
 def _columns(axes: Axes, points: Sequence[Deviation]) -> None:
     """A column for each check, with its number."""
+    from matplotlib.ticker import MaxNLocator
+
     _band(axes, horizontal=False)
     _whiskers(axes, [(p.number, p) for p in points], horizontal=False)
     axes.set_xlim(0.3, max(len(points), 4) + 0.7)
     axes.set_ylim(-EDGE - 0.2, EDGE + 0.2)
     axes.set_yticks(range(-2, 3))
-    axes.xaxis.get_major_locator().set_params(integer=True, nbins=12)
+    axes.xaxis.set_major_locator(MaxNLocator(12, integer=True))
     axes.set_xlabel("check")
     axes.set_ylabel("(measured − predicted)\n÷ discrepancy")
 
@@ -279,7 +282,7 @@ def _key(axes: Axes, verdicts: Sequence[Verdict]) -> None:
     """Legend of the kinds that occur."""
     from matplotlib.lines import Line2D
 
-    kinds = {
+    kinds: dict[str, tuple[str, str, bool]] = {
         (v.scope if v.status == "confirmed" else v.status): _looks(v)
         for v in sorted(verdicts, key=lambda v: (v.status != "confirmed", v.scope))
     }

@@ -51,4 +51,5 @@ def scale(figure: Figure, axes: Any, label: str) -> None:
     bar.ax.tick_params(length=0, which="both")
     bar.outline.set_visible(False)
     bar.set_label(label)
-    bar.solids.set_edgecolor("face")
+    if bar.solids is not None:
+        bar.solids.set_edgecolor("face")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RESNET20 = (
     432, *[2304] * 6, 4608, *[9216] * 5, 18432, *[36864] * 5, 640,
 )  # fmt: skip
-_LOOKS = {
+_LOOKS: dict[str, dict[str, Any]] = {
     "fold": {"edgecolor": BLUE, "facecolor": BLUE},
     "fold, each module by itself": {"edgecolor": ORANGE, "facecolor": "none", "hatch": "///"},
     "hashed": {"edgecolor": PURPLE, "facecolor": "none", "linewidth": 1.4},
@@ -62,6 +62,8 @@ def loads(modules: Sequence[int] = RESNET20, compressions: Sequence[float] = (1,
         compressions: n/m.
         seed: Names the draw.
     """
+    from matplotlib.ticker import MaxNLocator
+
     figure, row = blank(9.2, 3.1, ncols=len(compressions), squeeze=False)
     for axes, compression in zip(row[0], compressions, strict=True):
         shares = load_shares(modules, compression, seed)
@@ -71,7 +73,7 @@ def loads(modules: Sequence[int] = RESNET20, compressions: Sequence[float] = (1,
         axes.set_title(f"n/m = {compression:g}")
         axes.set_xlabel("weights per cell")
         axes.set_ylim(0, 1.04)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     row[0][0].set_ylabel("share of the cells")
     handles, labels = row[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    from rpstheory.distributions import Family
+
 SIZES = ((64, 16), (64, 24), (64, 48))
-_FAMILIES = ("uniform", "gaussian", "laplace")
+_FAMILIES: tuple[Family, ...] = ("uniform", "gaussian", "laplace")
 
 
 def sharing_ratio(kurtosis: Any, correlation: Any, rho: float, *, exact: bool = False) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from math import log10
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from rpstheory.report.numbers import SUPERSCRIPTS
 
@@ -84,7 +84,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
         with mpl.rc_context():
             mpl.rcdefaults()
-            mpl.rcParams.update(_RC)
+            mpl.rcParams.update(cast("Any", _RC))
             return draw(*args, **kwargs)
 
     return wrapper
