@@ -160,8 +160,8 @@ def phase(
     out: Annotated[
         Path, typer.Option("--out", help="Stem and kind of the two figures: .png, .svg or .pdf.")
     ] = Path("phase.png"),
-    n: Annotated[int, typer.Option(help="Entries per vector.")] = 24,
-    compression: Compression = "2,4,8",
+    n: Annotated[int, typer.Option(help="Entries per vector.")] = 64,
+    compression: Compression = "4,2.7,1.3",
 ) -> None:
     """Draw where sharing beats pruning: kurtosis and correlation, signal and variance."""
     from rpstheory.data import check_compressions
@@ -169,9 +169,8 @@ def phase(
     from rpstheory.report.figures import alignment, save, sharing_phase
 
     ratios = check_compressions(_numbers(compression))
-    sizes = [(n, Fold(n, max(1, round(n / c)), 0).m) for c in ratios]
-    middle = sizes[len(sizes) // 2]
-    for name, figure in (("kurtosis", sharing_phase(sizes)), ("alignment", alignment(*middle))):
+    sizes = [(fold.n, fold.m) for fold in (Fold(n, max(1, round(n / c)), 0) for c in ratios)]
+    for name, figure in (("kurtosis", sharing_phase(sizes)), ("alignment", alignment(*sizes[0]))):
         path = out.with_name(f"{out.stem}-{name}{out.suffix}")
         save(figure, path)
         typer.echo(f"wrote {path}")

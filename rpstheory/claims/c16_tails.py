@@ -162,6 +162,6 @@ CLAIM = Claim(
     remarks=(
         "Flat |x|, |y| alone do not make the bound v^2 equal V: xy must be constant too (a condition the "
         "first statement left out). The bounds are loose: at 5 deviations on flat vectors Chebyshev allows "
-        "4e-2 and Bonami 6e-2 where about 1e-5 to 7e-4 is measured; exponential forms pay from about 10 deviations."
+        "4e-2 and Bonami 6e-2 where about 1e-5 to 7e-4 is measured; exponential forms pay from about 10."
     ),
 )

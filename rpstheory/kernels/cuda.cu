@@ -20,6 +20,12 @@ typedef unsigned short u16;
 #define ADD_TO(address, value) atomicAdd(address, value)
 #define BITS_OF(number) __double_as_longlong(number)
 #define NUMBER_OF(bits) __longlong_as_double(bits)
+// One instruction, where the compiler would multiply 64-bit words.
+DEVICE u64 multiply_add(u32 a, u32 b, u64 c) {
+    u64 sum;
+    asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(sum) : "r"(a), "r"(b), "l"(c));
+    return sum;
+}
 #endif
 
 #define P 2147483647u
@@ -50,15 +56,15 @@ DEVICE u32 shorter(u64 value) { return (u32)(value & P) + (u32)(value >> 31); }
 
 // The cubic at v < 2^30: no step reaches 2 P.
 DEVICE u32 horner(const u32 *c, u32 v) {
-    u32 value = shorter((u64)c[3] * v + c[2]);
-    value = shorter((u64)value * v + c[1]);
-    value = shorter((u64)value * v + c[0]);
+    u32 value = shorter(multiply_add(c[3], v, c[2]));
+    value = shorter(multiply_add(value, v, c[1]));
+    value = shorter(multiply_add(value, v, c[0]));
     return smaller(value, value - P);
 }
 
 // value * size / P, for size <= 2^20.
 DEVICE u32 scaled(u32 value, u32 size) {
-    u64 product = (u64)value * size;
+    u64 product = multiply_add(value, size, 0);
     return (u32)((product + (product >> 31) + 1) >> 31);
 }
 
@@ -139,16 +145,15 @@ KERNEL fold_staged(const double *x, const double *y, int n, int m, u64 first, in
                 double total = 0.0;
                 for (int cell = 0; cell < m; cell += PAD) {
                     double a[CELLS] = {0.0}, b[CELLS] = {0.0};
-                    for (int lap = 0; lap < laps; lap++) {
-                        int at = cell + (int)begins[lap];
+                    const double2 *entries = arena;
+                    const u32 *bits = rows;
+                    for (int lap = 0; lap < laps; lap++, entries += row, bits += row_words) {
+                        u32 at = cell + begins[lap];
                         at = (at < m ? at : at - m) + i;
-                        const double2 *entry = arena + lap * row + at;
-                        const u32 *bits = rows + lap * row_words + at / 32;
-                        const int turn = 31 - at % 32;
 #pragma unroll
                         for (int k = 0; k < CELLS; k++) {
-                            double2 pair = entry[32 * k];
-                            u32 top = bits[k] << turn & 0x80000000u;
+                            double2 pair = entries[at + 32 * k];
+                            u32 top = bits[at / 32 + k] << (31 - at % 32) & 0x80000000u;
                             a[k] += flipped(pair.x, top);
                             b[k] += flipped(pair.y, top);
                         }

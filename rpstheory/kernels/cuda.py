@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 LIMIT = 2**30  # weights; the hash of the kernels is exact for positions under it
 WIDEST = 2**24  # cells; a block has a table of them
 PAD, SPARE = 128, 14  # as in cuda.cu
+THREADS = 2048  # resident on a multiprocessor
 FEWEST_CELLS = 32  # a fold of fewer would leave most of a block idle, and is scattered
 FAR_BYTES = 2**31  # device memory taken for all blocks' space where shared memory is too small
 
@@ -114,7 +115,7 @@ def check_served(mapping: AbstractMapping) -> None:
             "backend cupy: a Block of 2-D tiles came, the GPU kernels know 1-D blocks; "
             "use --backend numba or numpy"
         )
-    if mapping.n > LIMIT or mapping.m > (LIMIT if mapping.cells == mapping.n else WIDEST):
+    if mapping.n > LIMIT or (isinstance(mapping, AbstractSharing) and mapping.m > WIDEST):
         raise BackendError(
             f"backend cupy: {name} with n={mapping.n}, m={mapping.m} came; the GPU kernels serve up to "
             f"{LIMIT} weights and {WIDEST} cells; use --backend numpy"
@@ -146,7 +147,7 @@ def plan_products(
         threads = _threads(mapping.n)
         turns, side, bound = _keep_sizes(mapping)
         shared = 8 * threads + 16 * max(2, int(turns))
-        blocks = _blocks(count, device, shared)
+        blocks = _blocks(out.size, device, threads, shared)
         numbers = (*steps, n, turns, side, bound, seed, count)
         return Launch("keep", blocks, threads, shared, (x, y, *numbers, out))
     chunk = mapping.chunk_length
@@ -154,16 +155,17 @@ def plan_products(
     warps = _staged_warps(mapping, device) if is_fold and x.shape[0] == y.shape[0] == 1 else 0
     if warps:
         shared = _staged_bytes(mapping, warps)
-        blocks = _blocks(-(-int(count) // warps), device, shared)
+        blocks = _blocks(-(-out.size // warps), device, 32 * warps, shared)
         return Launch("fold_staged", blocks, 32 * warps, shared, (x, y, n, m, seed, count, out))
     words = 2 * -(-mapping.n // 16)
     if is_fold and mapping.m >= FEWEST_CELLS:
         threads = _threads(mapping.m)
         space = 8 * threads + 48 + 4 * mapping.chunks + words
-        blocks, shared, far = _space(space, count, device, empty)
+        blocks, shared, far = _space(space, out.size, threads, device, empty)
         return Launch("fold", blocks, threads, shared, (x, y, *steps, n, m, seed, count, *far, out))
     threads = _threads(mapping.n)
-    blocks, shared, far = _space(8 * threads + 16 * mapping.m + 48 + words, count, device, empty)
+    space = 8 * threads + 16 * mapping.m + 48 + words
+    blocks, shared, far = _space(space, out.size, threads, device, empty)
     sizes = (n, m, np.int32(chunk), np.int32(mapping.starts))
     arguments = (x, y, *steps, *sizes, seed, count, *far, out)
     return Launch("scatter", blocks, threads, shared, arguments)
@@ -178,9 +180,10 @@ def plan_draw(
     if not isinstance(mapping, AbstractSharing):
         turns, side, bound = _keep_sizes(mapping)
         shared = 16 * max(2, int(turns))
-        blocks = _blocks(count, device, shared)
+        blocks = _blocks(signs.shape[0], device, threads, shared)
         return Launch("draw_keep", blocks, threads, shared, (n, turns, side, bound, seed, count, signs))
-    blocks, shared, far = _space(48 + 2 * -(-mapping.n // 16), count, device, empty)
+    space = 48 + 2 * -(-mapping.n // 16)
+    blocks, shared, far = _space(space, signs.shape[0], threads, device, empty)
     sizes = (n, np.int32(mapping.m), np.int32(mapping.chunk_length), np.int32(mapping.starts))
     arguments = (*sizes, seed, count, *far, cells, signs)
     return Launch("draw_chunks", blocks, threads, shared, arguments)
@@ -210,19 +213,20 @@ def _threads(work: int) -> int:
     return min(256, max(32, 1 << (work - 1).bit_length()))
 
 
-def _blocks(work: int, device: Device, shared: int) -> int:
-    """As many as are resident at once, up to 8 a multiprocessor; they stride through the draws."""
-    return max(1, min(int(work), device.processors * min(8, device.shared // max(1, shared))))
+def _blocks(work: int, device: Device, threads: int, shared: int) -> int:
+    """As many as are resident at once; they stride through the draws."""
+    resident = min(THREADS // threads, max(1, device.shared // max(1, shared)))
+    return max(1, min(work, device.processors * resident))
 
 
 def _space(
-    size: int, count: np.int32, device: Device, empty: Callable[[int], Any]
+    size: int, count: int, threads: int, device: Device, empty: Callable[[int], Any]
 ) -> tuple[int, int, tuple[Any, np.uint64]]:
     """Blocks, shared bytes, and (array or null, bytes of each block) in device memory."""
     if size <= device.shared:
-        return _blocks(int(count), device, size), size, (np.uint64(0), np.uint64(0))
+        return _blocks(count, device, threads, size), size, (np.uint64(0), np.uint64(0))
     size = -(-size // 16) * 16
-    blocks = max(1, min(int(count), device.processors, FAR_BYTES // size))
+    blocks = max(1, min(count, device.processors, FAR_BYTES // size))
     return blocks, 0, (empty(blocks * size), np.uint64(size))
 
 

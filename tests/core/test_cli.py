@@ -68,7 +68,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=lambda v: " ".join(v)[:40])
+@pytest.mark.parametrize(("arguments", "sentence"), BAD, ids=[" ".join(a) for a, _ in BAD])
 def test_bad_input_is_one_sentence_and_exit_status_2(files, arguments, sentence):
     done = rps("verify", *(a.replace("{}", str(files)) for a in arguments))
     assert done.returncode == 2, done.stderr
