@@ -34,6 +34,11 @@ def resolve(backend: str) -> str:
 
 
 def inner_products(backend: str, mapping: AbstractMapping, x: Any, y: Any, first: int, count: int) -> Any:
-    """rescale * <Sx, Sy> for draws first … first+count-1, (count,); see ``reference``."""
+    """rescale * <Sx, Sy> for draws first … first+count-1, (count,); see ``reference``.
+
+    Mappings that no GPU kernel knows, such as a user's own, are drawn on the host.
+    """
     module = importlib.import_module(f"rpstheory.kernels.{_MODULES[backend]}")
+    if backend == "cupy" and not module.serves(mapping):
+        module = importlib.import_module("rpstheory.kernels.reference")
     return module.inner_products(mapping, x, y, first, count)

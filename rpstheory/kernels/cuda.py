@@ -101,6 +101,15 @@ def source() -> str:
     return resources.files("rpstheory.kernels").joinpath("cuda.cu").read_text(encoding="utf-8")
 
 
+def serves(mapping: AbstractMapping) -> bool:
+    """Whether a kernel draws the mapping."""
+    try:
+        check_served(mapping)
+    except BackendError:
+        return False
+    return True
+
+
 def check_served(mapping: AbstractMapping) -> None:
     """Pass only mappings that a kernel draws.
 
