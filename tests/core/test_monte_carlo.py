@@ -195,7 +195,7 @@ def test_run_killed_at_any_moment_resumes_to_the_same_moments(tmp_path, undistur
     for _ in range(2):
         process = start(tmp_path)
         done += int(random.integers(1, 8))
-        wait_for(lambda: whole_lines(tmp_path) >= done or process.poll() is not None)
+        wait_for(lambda n=done, p=process: whole_lines(tmp_path) >= n or p.poll() is not None)
         time.sleep(float(random.random()) * 0.01)
         kill(process)
     kept = keys(tmp_path) if whole_lines(tmp_path) else []
