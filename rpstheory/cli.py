@@ -93,7 +93,7 @@ def verify(
             check_writable(path, "report")
     names, setting, target = _arguments(claims, data, compression, seed, quick, discrepancy)
     workers, how, started, clock = _workers(jobs), resolve(backend), now(), time.perf_counter()
-    with _progress() as progress:
+    with _progress(resume) as progress:
         verdicts = run(
             names,
             data=setting,
@@ -296,7 +296,7 @@ def _publish(report: Any, claims: Any, setting: Setting, json: Path | None, html
 
 
 @contextmanager
-def _progress() -> Iterator[Progress | None]:
+def _progress(resume: Path | None = None) -> Iterator[Progress | None]:
     """A bar with the time left, on a terminal; nothing elsewhere."""
     from rich.console import Console
     from rich.progress import (
@@ -328,6 +328,9 @@ def _progress() -> Iterator[Progress | None]:
         with bar:
             yield report
     except KeyboardInterrupt:
-        raise Stopped(
-            "stopped: nothing was written; run with --resume DIR and a stopped run can go on"
-        ) from None
+        kept = (
+            f"finished work is kept in {resume}; run the same command again to go on"
+            if resume
+            else "nothing was kept; with --resume DIR a stopped run can go on"
+        )
+        raise Stopped(f"stopped: {kept}") from None
