@@ -125,11 +125,7 @@ class Pairs(AbstractDistribution):
             ArgumentError: If one of them is out of range.
         """
         kurtosis(self.family)
-        check_count("Pairs", "length", self.length)
-        if not -1 <= self.correlation <= 1:
-            raise ArgumentError(
-                f"Pairs: correlation={self.correlation} came; it lies in [-1, 1]; choose one there"
-            )
+        _check_pairs("Pairs", self.length, self.correlation)
 
     @property
     def n(self) -> int:
@@ -155,6 +151,49 @@ class Pairs(AbstractDistribution):
             return x, x
         copy = standardised(self.family, generator, (count, self.n))
         return x, self.correlation * x + sqrt(1 - self.correlation**2) * copy
+
+
+@final
+@dataclass(frozen=True)
+class Mixture(AbstractDistribution):
+    """Gaussian pairs of correlation c, both times one random scale per entry: 1 or 3, evenly.
+
+    Attributes:
+        length: n.
+        correlation: c in [-1, 1].
+
+    Source: claim 6, scale mixtures of Gaussian pairs never favour pruning.
+    """
+
+    length: int
+    correlation: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the length and the correlation.
+
+        Raises:
+            KindError: If the length is not a whole number.
+            ArgumentError: If one of them is out of range.
+        """
+        _check_pairs("Mixture", self.length, self.correlation)
+
+    @property
+    def n(self) -> int:
+        """Entries of each vector."""
+        return self.length
+
+    @property
+    def moments(self) -> tuple[Any, Any, Any, Any]:
+        """Variances 5 = E r^2, cross 5c, product 41 (1 + 2 c^2), 41 = E r^4."""
+        ones, c = np.ones(self.n), self.correlation
+        return 5 * ones, 5 * ones, 5 * c * ones, 41 * (1 + 2 * c * c) * ones
+
+    def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
+        """``count`` pairs, two arrays (count, n)."""
+        shape = (count, self.n)
+        scale = 1.0 + 2.0 * generator.integers(0, 2, shape)
+        x, copy = generator.standard_normal(shape), generator.standard_normal(shape)
+        return scale * x, scale * (self.correlation * x + sqrt(1 - self.correlation**2) * copy)
 
 
 @final
@@ -281,3 +320,9 @@ def power_law(n: int, exponent: float) -> tuple[float, ...]:
     if n < 1:
         raise DataError(f"power_law: n={n} came; at least one entry is needed")
     return tuple(float(i) ** (-exponent / 2) for i in range(1, n + 1))
+
+
+def _check_pairs(owner: str, length: int, correlation: float) -> None:
+    check_count(owner, "length", length)
+    if not -1 <= correlation <= 1:
+        raise ArgumentError(f"{owner}: correlation={correlation} came; it lies in [-1, 1]; choose one there")

@@ -12,6 +12,7 @@ from rpstheory.distributions import (
     AbstractDistribution,
     Family,
     Independent,
+    Mixture,
     Pairs,
     Rows,
     power_law,
@@ -101,6 +102,8 @@ def turning_points() -> list[Check]:
         law = Pairs(12, correlation, family)
         found.append(against(KeepExact(12, 4, 0), Fold(12, 4, 0), law, name))
         found.append(against(KeepBernoulli(12, 4, 0), Fold(12, 4, 0), law, name))
+    mixture = Mixture(12, 0.6)
+    found.append(against(KeepExact(12, 4, 0), Fold(12, 4, 0), mixture, "scale mixture"))
     law = Pairs(12, 1.0, "uniform")
     found.append(against(KeepExact(12, 5, 0), Fold(12, 5, 0), law, "norms, kurtosis 1.8"))
     return found

@@ -29,6 +29,7 @@ from rpstheory.distributions import (
     FREEDOM,
     AbstractDistribution,
     Independent,
+    Mixture,
     Pairs,
     Rows,
     kurtosis,
@@ -497,9 +498,10 @@ def test_sampled_entries_have_the_stated_second_and_fourth_moment(family):
         Independent((1.0, 2.0)),
         Pairs(2, 0.6, "uniform"),
         Pairs(2, 1.0),
+        Mixture(2, 0.6),
         Rows(np.array([[1.0, 2.0], [3.0, -1.0], [0.0, 1.0]])),
     ],
-    ids=["other scales", "one scale", "pairs", "norms", "rows"],
+    ids=["other scales", "one scale", "pairs", "norms", "mixture", "rows"],
 )
 def test_sampled_pairs_have_the_stated_moments(law):
     x, y = law.sample(np.random.Generator(np.random.Philox(key=6)), 200_000)
