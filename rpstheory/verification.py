@@ -105,7 +105,7 @@ class Runner:
 
 
 def verify(
-    claims: Iterable[str] = (),
+    claims: str | Iterable[str] = (),
     *,
     data: str | Setting = "digits",
     compressions: Sequence[float] = (2, 4, 8),
@@ -121,7 +121,7 @@ def verify(
     """Put claims to the test and say what was found.
 
     Args:
-        claims: Names or numbers; all when empty.
+        claims: Names or numbers, or a single one; all when empty.
         data: digits, gaussian, uniform, student-t, powerlaw, the path of an .npy or .npz[:key] file, or
             a Setting, which then also fixes compressions and seed.
         compressions: n/m, each >= 1.

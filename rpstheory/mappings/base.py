@@ -13,8 +13,16 @@ from rpstheory.backend import POSITION_LIMIT
 from rpstheory.errors import ArgumentError, KindError
 
 
-def check_count(owner: str, name: str, value: Any, *, low: int = 1, high: int | None = None) -> int:
-    """``value`` as an int in low..high.
+def check_count(
+    owner: str,
+    name: str,
+    value: Any,
+    *,
+    low: int = 1,
+    high: int = POSITION_LIMIT,
+    why: str = "positions are hashed below 2^60",
+) -> int:
+    """``value`` as an int in low..high; ``why`` says where the upper limit comes from.
 
     Raises:
         KindError: If it is not an integer.
@@ -26,11 +34,14 @@ def check_count(owner: str, name: str, value: Any, *, low: int = 1, high: int | 
         number = None
     if number is None:
         raise KindError(f"{owner}: {name}={value!r} came; a whole number is needed; pass an int")
-    limit = POSITION_LIMIT if high is None else high
     if number < low:
-        raise ArgumentError(f"{owner}: {name}={number} came; at least {low} is needed")
-    if number > limit:
-        raise ArgumentError(f"{owner}: {name}={number} came; at most {limit} is possible")
+        raise ArgumentError(
+            f"{owner}: {name}={number} came; at least {low} is needed; choose {name} >= {low}"
+        )
+    if number > high:
+        raise ArgumentError(
+            f"{owner}: {name}={number} came; at most {high} is possible: {why}; choose {name} <= {high}"
+        )
     return number
 
 

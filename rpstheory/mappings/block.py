@@ -46,7 +46,7 @@ class Block(AbstractSharing):
                 raise KindError(
                     f"Block: block={self.block} is a tile but no matrix came; pass shape=(rows, columns)"
                 )
-            size = check_count("Block", "block", self.block, high=self.m)
+            size = check_count("Block", "block", self.block, high=self.m, why="it has to fit into the bank")
             object.__setattr__(self, "block", size)
             return
         for name in ("shape", "block"):

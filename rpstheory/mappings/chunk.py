@@ -32,7 +32,11 @@ class Chunk(AbstractSharing):
             ArgumentError: If ``chunk`` is not in 1..m, or n, m, seed are out of range.
         """
         AbstractSharing.__post_init__(self)
-        object.__setattr__(self, "chunk", check_count("Chunk", "chunk", self.chunk, high=self.m))
+        object.__setattr__(
+            self,
+            "chunk",
+            check_count("Chunk", "chunk", self.chunk, high=self.m, why="it has to fit into the bank"),
+        )
 
     @property
     def chunk_length(self) -> int:

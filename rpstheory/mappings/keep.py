@@ -50,7 +50,7 @@ class AbstractKeep(AbstractMapping):
         owner = type(self).__name__
         object.__setattr__(self, "n", check_count(owner, "n", self.n))
         object.__setattr__(self, "m", check_count(owner, "m", self.m))
-        seed = check_count(owner, "seed", self.seed, low=0, high=2**64 - 1)
+        seed = check_count(owner, "seed", self.seed, low=0, high=2**64 - 1, why="seeds are 64-bit words")
         object.__setattr__(self, "seed", seed)
         if self.m > self.n:
             raise ArgumentError(f"{owner}: m={self.m} of n={self.n} weights cannot be kept; choose m <= n")

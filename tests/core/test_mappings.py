@@ -662,7 +662,10 @@ COUNTS = [(kind, name) for kind in KINDS for name in good(kind) if name != "seed
 @pytest.mark.parametrize(("kind", "name"), COUNTS)
 @given(value=BELOW_ONE)
 def test_mapping_refuses_counts_below_one(kind, name, value):
-    with pytest.raises(ArgumentError, match=f"^{kind.__name__}: {name}={value} came; at least 1 is needed$"):
+    with pytest.raises(
+        ArgumentError,
+        match=f"^{kind.__name__}: {name}={value} came; at least 1 is needed; choose {name} >= 1$",
+    ):
         kind(**{**good(kind), name: value})
 
 

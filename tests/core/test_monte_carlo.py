@@ -40,8 +40,8 @@ CONFIGURATION = {"claims": ["some"], "seed": 7}
 X = np.arange(64.0) % 11 - 3
 
 
-def experiment(number=24, draws=600):
-    """Chunks of one experiment; each takes some milliseconds."""
+def experiment(number=24, draws=4000):
+    """Chunks of one experiment; each takes some ten milliseconds."""
     sampler = Products(Fold(64, 24, 0), X, X)
     return [Task(f"fold#{k}", sampler, 5 + k * draws, draws) for k in range(number)]
 
@@ -185,27 +185,33 @@ def kill(process):
     process.wait()
 
 
+def start_and_kill(folder, lines, pause):
+    """Run the experiment until so many chunks are kept, and a little longer."""
+    process = start(folder)
+    wait_for(lambda: whole_lines(folder) >= lines or process.poll() is not None)
+    time.sleep(pause)
+    kill(process)
+
+
 def keys(folder):
-    return [json.loads(line)[0] for line in (folder / "chunks.jsonl").read_bytes().splitlines()]
+    """Chunks in whole lines, in the order in which they were written."""
+    *whole, _ = (folder / "chunks.jsonl").read_bytes().split(b"\n")
+    return [json.loads(line)[0] for line in whole]
 
 
 def test_run_killed_at_any_moment_resumes_to_the_same_moments(tmp_path, undisturbed):
     random = np.random.default_rng()  # when to kill must not matter: any moment will do
     tasks, done = experiment(), 0
     for _ in range(2):
-        process = start(tmp_path)
         done += int(random.integers(1, 8))
-        wait_for(lambda n=done, p=process: whole_lines(tmp_path) >= n or p.poll() is not None)
-        time.sleep(float(random.random()) * 0.01)
-        kill(process)
-    kept = keys(tmp_path) if whole_lines(tmp_path) else []
-    measured = []
+        start_and_kill(tmp_path, done, float(random.random()) * 0.03)
+    kept = keys(tmp_path)
+    assert done <= len(kept) == len(set(kept))
     with closing(Ledger(tmp_path, CONFIGURATION)) as ledger:
-        assert set(ledger.results) <= set(kept)
-        before = set(ledger.results)
-        found = run(tasks, backend="numpy", ledger=ledger, progress=lambda t: measured.append(t.key))
+        assert list(ledger.results) == kept
+        found = run(tasks, backend="numpy", ledger=ledger)
     assert moments_of(found, tasks) == undisturbed
-    assert len(before) >= done  # what was finished was not measured again
+    assert keys(tmp_path)[: len(kept)] == kept  # what was finished was not measured again
     assert sorted(keys(tmp_path)) == sorted(t.key for t in tasks)  # every chunk counted once
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 
 from rpstheory.errors import ArgumentError
-from rpstheory.statistics import Design, Moments, merge_all
+from rpstheory.statistics import LEAST_DRAWS, Design, Moments, merge_all
 
 WHOLE = st.integers(-(2**20), 2**20)
 RATES = st.floats(1e-12, 0.1)
@@ -113,6 +114,19 @@ def test_limits_have_the_designed_tails_two_sided_and_one_sided(design):
     assert normal.cdf(-design.confirm_limit()) == pytest.approx(design.false_confirm, rel=1e-6)
 
 
+@given(DESIGNS, st.integers(LEAST_DRAWS, 10**9))
+def test_limits_are_those_of_student_at_any_number_of_draws_that_is_judged(design, count):
+    refute, confirm = design.refute_limit(0.0, count), design.confirm_limit(0.0, count)
+    exact = student.isf(design.false_refute / 2, count - 1), student.isf(design.false_confirm, count - 1)
+    # The expansion goes on with (5 z^5 + 16 z^3) / (96 N^2), and N - 1 for N: below 1.2e-3 for z < 7.2.
+    assert (refute, confirm) == pytest.approx(exact, abs=1.2e-3)
+
+
+@given(DESIGNS, POSITIVE, st.floats(-50, 50), POSITIVE)
+def test_no_mean_is_judged_on_a_few_draws(design, deviation, skewness, allowed):
+    assert design.draws(deviation, skewness, allowed) >= LEAST_DRAWS
+
+
 def test_refute_limit_of_one_in_a_million_is_4_9_standard_errors():
     assert round(Design().refute_limit(), 1) == 4.9
 
@@ -120,7 +134,7 @@ def test_refute_limit_of_one_in_a_million_is_4_9_standard_errors():
 @given(DESIGNS, st.floats(-1e3, 1e3), st.integers(1, 2**40))
 def test_limits_widen_with_skewness_of_either_sign_and_narrow_with_draws(design, skewness, count):
     for limit in (design.refute_limit, design.confirm_limit):
-        assert limit(skewness, count) == limit(-skewness, count) >= limit(0.0, count) == limit()
+        assert limit(skewness, count) == limit(-skewness, count) >= limit(0.0, count) > limit()
         assert limit(skewness, count) >= limit(skewness, 4 * count) >= limit()
 
 
@@ -158,7 +172,7 @@ def test_draws_of_violations_are_the_fewest_that_show_one(design):
     unseen = [count * np.log1p(-share) for count in (draws, draws - 1)]
     assert unseen[0] <= log(design.false_confirm) * (1 - 1e-9)
     assert unseen[1] >= log(design.false_confirm) * (1 + 1e-9)
-    assert design.draws(0.0, 0.0, 0.0) == draws
+    assert design.draws(0.0, 0.0, 0.0) == max(LEAST_DRAWS, draws)
 
 
 @given(DESIGNS, st.integers(1, 10**6))
