@@ -21,7 +21,7 @@ from rpstheory.mappings import keep
 from rpstheory.mappings.keep import rounds
 
 LEFT_OF_BIAS = Fraction(1, 2**20)
-DISCREPANCY = 0.04
+DISCREPANCY = 0.05
 FALSE_CONFIRM = 1e-3
 
 SUBSETS = ((2, 1), (3, 1), (3, 2), (4, 2), (5, 2), (6, 3), (7, 2), (8, 4), (10, 2))

@@ -165,7 +165,7 @@ def test_sampler_does_not_depend_on_the_size_of_its_working_arrays(sampler, monk
     assert sampler(5, 40, "numpy").tolist() == whole
 
 
-@given(st.integers(1, 10**6), st.integers(1, 10**7))
+@given(st.integers(1, 3000), st.integers(1, 10**7))
 def test_blocks_cover_all_draws_once_in_order(count, n):
     found = blocks(count, n)
     assert found[0][0] == 0
