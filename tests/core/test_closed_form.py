@@ -97,27 +97,35 @@ def mean_and_variance(law):
     return mean, sum(p * v * v for p, v in law) - mean**2
 
 
+NAMES = ("Fold", "Hashed", "Chunk", "Block", "Tile", "KeepExact", "KeepBernoulli")
+
+
 @st.composite
-def mappings(draw, most=4):
-    """A random mapping small enough to enumerate."""
-    m = draw(st.integers(1, 4))
-    n = draw(st.integers(1, most))
-    kept = draw(st.integers(1, n))
+def mappings(draw, name, most=4):
+    """A random mapping of a kind, small enough to enumerate unless ``most`` says otherwise."""
+    m, n = draw(st.integers(1, 4)), draw(st.integers(1, most))
+    if name in ("KeepExact", "KeepBernoulli"):
+        kept = draw(st.integers(1, n))
+        return KeepExact(n, kept, 0) if name == "KeepExact" else KeepBernoulli(n, kept, 0)
+    if name in ("Fold", "Hashed"):
+        return Fold(n, m, 0) if name == "Fold" else Hashed(n, m, 0)
+    if name == "Tile":
+        shape = draw(st.sampled_from([(1, n), (n, 1)] + [(2, n // 2)] * (n % 2 == 0)))
+        tiles = [(a, b) for a, b in product((1, 2), repeat=2) if a * b <= m]
+        return Block(n, m, 0, block=draw(st.sampled_from(tiles)), shape=shape)
     size = draw(st.integers(1, m))
-    shape = draw(st.sampled_from([(1, n), (n, 1)] + [(2, n // 2)] * (n % 2 == 0)))
-    tile = draw(st.sampled_from([t for t in ((1, 1), (2, 1), (1, 2), (2, 2)) if t[0] * t[1] <= m]))
-    seeded = [Fold(n, m, 0), Hashed(n, m, 0), Chunk(n, m, 0, chunk=size)]
-    seeded += [Block(n, m, 0, block=size), Block(n, m, 0, block=tile, shape=shape)]
-    return draw(st.sampled_from([*seeded, KeepExact(n, kept, 0), KeepBernoulli(n, kept, 0)]))
+    return Chunk(n, m, 0, chunk=size) if name == "Chunk" else Block(n, m, 0, block=size)
 
 
 def vectors(n, count=2):
     return st.tuples(*[st.lists(WHOLE, min_size=n, max_size=n)] * count)
 
 
-@given(st.data(), mappings())
-@settings(max_examples=150)
-def test_inner_product_variance_equals_full_enumeration(data, mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=40)
+def test_inner_product_variance_equals_full_enumeration(name, data):
+    mapping = data.draw(mappings(name))
     x, y = data.draw(vectors(mapping.n))
     mean, variance = mean_and_variance(law_of(mapping, x, y))
     assert mean == sum(a * b for a, b in zip(x, y, strict=True))
@@ -126,9 +134,11 @@ def test_inner_product_variance_equals_full_enumeration(data, mapping):
     assert found == variance
 
 
-@given(st.data(), mappings())
-@settings(max_examples=60)
-def test_norm_variance_equals_full_enumeration(data, mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_norm_variance_equals_full_enumeration(name, data):
+    mapping = data.draw(mappings(name))
     (x,) = data.draw(vectors(mapping.n, 1))
     mean, variance = mean_and_variance(law_of(mapping, x, x))
     assert mean == sum(a * a for a in x)
@@ -160,8 +170,11 @@ def test_inner_product_variance_equals_full_enumeration_on_larger_ragged_cases(m
     assert inner_product_variance(mapping, x, y) == mean_and_variance(law_of(mapping, x, y))[1]
 
 
-@given(st.data(), mappings(most=40))
-def test_inner_product_variance_of_fractions_is_exact_under_scaling(data, mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_inner_product_variance_of_fractions_is_exact_under_scaling(name, data):
+    mapping = data.draw(mappings(name, most=40))
     x, y = data.draw(vectors(mapping.n))
     thirds = [Fraction(v, 3) for v in x]
     found = inner_product_variance(mapping, thirds, y)
@@ -169,8 +182,11 @@ def test_inner_product_variance_of_fractions_is_exact_under_scaling(data, mappin
     assert found == inner_product_variance(mapping, y, thirds)
 
 
-@given(st.data(), mappings(most=40))
-def test_inner_product_variance_of_floats_agrees_with_fractions(data, mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_inner_product_variance_of_floats_agrees_with_fractions(name, data):
+    mapping = data.draw(mappings(name, most=40))
     x, y = data.draw(vectors(mapping.n))
     found = inner_product_variance(mapping, np.array(x, float), np.array(y, float))
     scale = max(1, sum(v * v for v in x) * sum(v * v for v in y)) * mapping.n
@@ -179,20 +195,22 @@ def test_inner_product_variance_of_floats_agrees_with_fractions(data, mapping):
     assert abs(found - float(inner_product_variance(mapping, x, y))) <= ROUNDING * scale
 
 
-@given(
-    st.data(),
-    mappings(most=12),
-    st.integers(-30, 30),
-)
-def test_inner_product_variance_of_floats_is_never_negative(data, mapping, exponent):
+@pytest.mark.parametrize("name", NAMES)
+@given(st.data(), st.integers(-30, 30))
+@settings(max_examples=40)
+def test_inner_product_variance_of_floats_is_never_negative(name, data, exponent):
+    mapping = data.draw(mappings(name, most=12))
     numbers = st.floats(-1, 1, allow_subnormal=False)
     x = np.array(data.draw(st.lists(numbers, min_size=mapping.n, max_size=mapping.n)))
     flip = np.where(np.arange(mapping.n) % 2, 1.0, -1.0)  # x_i y_j + x_j y_i = 0 for odd, even
     assert inner_product_variance(mapping, x * 2.0**exponent, x * flip) >= 0
 
 
-@given(st.data(), mappings())
-def test_inner_product_variance_takes_batches_row_by_row(data, mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=15)
+def test_inner_product_variance_takes_batches_row_by_row(name, data):
+    mapping = data.draw(mappings(name))
     rows = data.draw(vectors(mapping.n, 6))
     x, y = np.array(rows[:3]).reshape(3, 1, -1), np.array(rows[3:])
     found = inner_product_variance(mapping, x, y)
@@ -239,8 +257,11 @@ def test_top_has_no_variance_but_its_squared_bias(scores, data):
     assert mean_squared_error(top, np.array(x, float), np.array(y, float)) == wanted
 
 
-@given(st.data(), mappings())
-def test_mean_squared_error_of_an_unbiased_mapping_is_its_variance(data, mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=10)
+def test_mean_squared_error_of_an_unbiased_mapping_is_its_variance(name, data):
+    mapping = data.draw(mappings(name))
     x, y = data.draw(vectors(mapping.n))
     assert mean_squared_error(mapping, x, y) == inner_product_variance(mapping, x, y)
 
@@ -276,22 +297,31 @@ def attaining(mapping):
     return [int(offset == 0) for _, offset in where]
 
 
-@given(mappings(most=40))
-def test_worst_case_variance_is_attained(mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=30)
+def test_worst_case_variance_is_attained(name, data):
+    mapping = data.draw(mappings(name, most=40))
     x = attaining(mapping)
     assert norm_variance(mapping, x) == worst_case_variance(mapping) * sum(x) ** 2
 
 
-@given(st.data(), mappings(most=12))
-def test_worst_case_variance_is_not_exceeded(data, mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=40)
+def test_worst_case_variance_is_not_exceeded(name, data):
+    mapping = data.draw(mappings(name, most=12))
     x, y = data.draw(vectors(mapping.n))
     limit = worst_case_variance(mapping) * sum(v * v for v in x) * sum(v * v for v in y)
     assert inner_product_variance(mapping, x, y) <= limit
     assert norm_variance(mapping, x) <= worst_case_variance(mapping) * sum(v * v for v in x) ** 2
 
 
-@given(mappings(most=40))
-def test_worst_case_variance_is_exact_and_zero_only_without_loss(mapping):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=20)
+def test_worst_case_variance_is_exact_and_zero_only_without_loss(name, data):
+    mapping = data.draw(mappings(name, most=40))
     worst = worst_case_variance(mapping)
     assert type(worst) is Fraction
     assert (worst == 0) == mapping.pareto_continuous

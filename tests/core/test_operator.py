@@ -27,34 +27,33 @@ SEEDS = st.integers(0, 2**64 - 1)
 NARROW_DTYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32")
 
 
+NAMES = ("Fold", "Hashed", "Chunk", "Block", "Tile", "KeepExact", "KeepBernoulli", "Top")
+
+
 @st.composite
-def mappings(draw):
-    """Any mapping of at most 30 weights."""
-    rows, columns, seed = draw(st.integers(1, 5)), draw(st.integers(1, 6)), draw(SEEDS)
+def mappings(draw, names=NAMES):
+    """A mapping of at most 30 weights."""
+    name, seed = draw(st.sampled_from(names)), draw(SEEDS)
+    rows, columns = draw(st.integers(1, 5)), draw(st.integers(1, 6))
     n, m = rows * columns, draw(st.integers(1, 20))
+    if name == "Tile":
+        tile = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+        return Block(n, m + 9, seed, block=tile, shape=(rows, columns))
+    if name in ("Fold", "Hashed"):
+        return Fold(n, m, seed) if name == "Fold" else Hashed(n, m, seed)
+    if name in ("Chunk", "Block"):
+        size = draw(st.integers(1, m))
+        return Chunk(n, m, seed, chunk=size) if name == "Chunk" else Block(n, m, seed, block=size)
     kept = draw(st.integers(1, n))
-    tile = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
-    size = draw(st.integers(1, m))
-    return draw(
-        st.sampled_from(
-            [
-                Fold(n, m, seed),
-                Hashed(n, m, seed),
-                Chunk(n, m, seed, chunk=size),
-                Block(n, m, seed, block=size),
-                Block(n, m + 9, seed, block=tile, shape=(rows, columns)),
-                KeepExact(n, kept, seed),
-                KeepBernoulli(n, kept, seed),
-                Top(draw(st.lists(st.integers(-3, 3), min_size=n, max_size=n)), kept),
-            ]
-        )
-    )
+    if name == "Top":
+        return Top(draw(st.lists(st.integers(-3, 3), min_size=n, max_size=n)), kept)
+    return KeepExact(n, kept, seed) if name == "KeepExact" else KeepBernoulli(n, kept, seed)
 
 
 @st.composite
-def mappings_and_vectors(draw):
+def mappings_and_vectors(draw, names=NAMES):
     """A mapping, weights (…, n) and values (…, cells), integers small enough to be exact in float64."""
-    mapping = draw(mappings())
+    mapping = draw(mappings(names))
     lead = draw(npst.array_shapes(min_dims=0, max_dims=2, max_side=3))
     whole = st.integers(-(2**20), 2**20)
     x = draw(npst.arrays(np.int64, (*lead, mapping.n), elements=whole))
@@ -83,23 +82,30 @@ KINDS = {
 }
 
 
-@given(mappings_and_vectors())
-def test_compress_equals_the_explicit_matrix(case):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=25)
+def test_compress_equals_the_explicit_matrix(name, data):
+    case = data.draw(mappings_and_vectors((name,)))
     mapping, x, _ = case
     assert compress(mapping, x).tolist() == (x @ matrix(mapping).T).tolist()
 
 
-@given(mappings_and_vectors())
-def test_expand_equals_the_transposed_matrix(case):
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=25)
+def test_expand_equals_the_transposed_matrix(name, data):
+    case = data.draw(mappings_and_vectors((name,)))
     mapping, _, z = case
     assert expand(mapping, z).tolist() == (z @ matrix(mapping)).tolist()
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", KINDS)
-@given(case=mappings_and_vectors())
-@settings(max_examples=40)
-def test_expand_is_the_adjoint_of_compress_exactly(case, kind):
-    mapping, x, z = case
+@given(data=st.data())
+@settings(max_examples=10)
+def test_expand_is_the_adjoint_of_compress_exactly(data, kind, name):
+    mapping, x, z = data.draw(mappings_and_vectors((name,)))
     x, z = KINDS[kind](x), KINDS[kind](z)
     short, long = compress(mapping, x), expand(mapping, z)
     assert short.dtype == x.dtype
