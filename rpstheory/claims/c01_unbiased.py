@@ -40,7 +40,7 @@ def mean_check(mapping: AbstractMapping, pair: Pair) -> Check:
         label(mapping, pair),
         Products(mapping, pair.x, pair.y),
         truth,
-        scale=deviation or None,
+        scale=deviation or sqrt(float((pair.x @ pair.x) * (pair.y @ pair.y))),
         condition="discrepancy in standard deviations of one draw",
     )
 
@@ -66,7 +66,7 @@ def checks(setting: Setting) -> list[Check]:
     found = [mean_check(s, pair) for pair in setting.pairs for s in mappings(setting.n, m)]
     ragged = m + 1 if setting.n % (m + 1) else m + 2
     found.append(mean_check(Fold(setting.n, ragged, 0), setting.pairs[0]))
-    return [*found, tied(setting.pairs[0], m)]
+    return [*found, tied(setting.pairs[0], m)] if m < setting.n else found
 
 
 def mutant_check(setting: Setting) -> Check:

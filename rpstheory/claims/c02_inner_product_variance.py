@@ -31,11 +31,18 @@ FAR = (5, 2**31 - 1, 2**31 + 5, 2**32 + 9, 2**40 - 3)  # within and across block
 def variance_check(mapping: AbstractMapping, pair: Pair, name: str | None = None) -> Check:
     """The mean squared error of <Sx, Sy> is the closed form."""
     truth = float(pair.x @ pair.y)
+    predicted = float(inner_product_variance(mapping, pair.x, pair.y))
     return Check(
         name or label(mapping, pair),
         Products(mapping, pair.x, pair.y, partial(squared_error, about=truth)),
-        float(inner_product_variance(mapping, pair.x, pair.y)),
+        predicted,
+        scale=size_if_zero(predicted, pair),
     )
+
+
+def size_if_zero(predicted: float, pair: Pair) -> float | None:
+    """What a discrepancy is relative to where nothing is lost: |x|^2 |y|^2."""
+    return None if predicted > 0 else float((pair.x @ pair.x) * (pair.y @ pair.y))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from functools import partial
 
 from rpstheory.claim import Check, Claim, Pair, Setting
 from rpstheory.claims.c01_unbiased import label
-from rpstheory.claims.c02_inner_product_variance import vectors
+from rpstheory.claims.c02_inner_product_variance import size_if_zero, vectors
 from rpstheory.closed_form import norm_variance
 from rpstheory.mappings import AbstractMapping, Block, Chunk, Fold, Hashed
 from rpstheory.samplers import Products, squared_error
@@ -19,6 +19,7 @@ def norm_check(mapping: AbstractMapping, pair: Pair) -> Check:
         f"{label(mapping, pair)}, first vector",
         Products(mapping, pair.x, pair.x, then),
         float(norm_variance(mapping, pair.x)),
+        scale=size_if_zero(float(norm_variance(mapping, pair.x)), Pair("", pair.x, pair.x)),
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from rpstheory.claim import Check, Claim, Pair, Setting
 from rpstheory.claims.c01_unbiased import label
+from rpstheory.claims.c02_inner_product_variance import size_if_zero
 from rpstheory.closed_form import inner_product_variance
 from rpstheory.mappings import AbstractKeep, KeepBernoulli, KeepExact
 from rpstheory.samplers import Products, squared_error
@@ -22,6 +23,7 @@ def pruning_check(mapping: AbstractKeep, pair: Pair, claimed: float | None = Non
         label(mapping, pair) + (", norm" if pair.y is pair.x else ""),
         Products(mapping, pair.x, pair.y, then),
         float(inner_product_variance(mapping, pair.x, pair.y)),
+        scale=size_if_zero(float(inner_product_variance(mapping, pair.x, pair.y)), pair),
         scope="inside" if claimed is None else "outside",
         claimed=claimed,
         condition="" if claimed is None else "the claim 'exact <= Bernoulli' for orthogonal x, y",

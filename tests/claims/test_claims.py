@@ -54,6 +54,12 @@ def test_variance_claim_is_confirmed_on_synthetic_data(data):
     assert {v.status for v in verdicts} == {"confirmed"}
 
 
+@pytest.mark.parametrize("data", ["digits", "gaussian"])
+def test_claims_are_confirmed_where_nothing_is_compressed(data):
+    verdicts = verify(["1", "2", "3", "4"], data=data, compressions=[1], discrepancy=0.2)
+    assert {v.status for v in verdicts} == {"confirmed"}
+
+
 def test_verdicts_do_not_depend_on_the_number_of_workers():
     assert verify(["1"], discrepancy=0.2, jobs=1) == verify(["1"], discrepancy=0.2, jobs=2)
 

@@ -206,6 +206,12 @@ def test_inner_product_variance_of_floats_is_never_negative(name, data, exponent
     assert inner_product_variance(mapping, x * 2.0**exponent, x * flip) >= 0
 
 
+def test_inner_product_variance_of_floats_does_not_go_below_zero_by_rounding():
+    # x_1 y_2 + x_2 y_1 = 0: the two sums cancel to -5.6e-17 in float64 where the truth is 8e-34.
+    x, y = np.array([-1.4, 1.1]), np.array([-1.4, -1.1]) * -0.3
+    assert inner_product_variance(Hashed(2, 1, 0), x, y) == 0.0
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(data=st.data())
 @settings(max_examples=15)

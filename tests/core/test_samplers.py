@@ -175,7 +175,8 @@ def test_blocks_cover_all_draws_once_in_order(count, n):
 
 
 @pytest.mark.parametrize("mapping", SEEDED, ids=repr)
-def test_data_products_of_one_row_are_the_squared_errors_of_its_norm(mapping):
+def test_data_products_of_one_row_are_the_squared_errors_of_its_norm(mapping, monkeypatch):
+    monkeypatch.setattr(samplers, "ENTRIES", 4 * 12 * 7)  # several runs of draws
     law = Rows(X[None, :])
     found = DataProducts(mapping, law)(11, 30, "numpy")
     wanted = Products(mapping, X, X, partial(squared_error, about=float(X @ X)))(11, 30, "numpy")
