@@ -1,0 +1,1 @@
+"""Every draw listed, every coefficient compared, in whole numbers and fractions."""

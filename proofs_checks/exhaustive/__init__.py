@@ -1,0 +1,1 @@
+"""Every small case of statements about single draws: runs, rows, residuals, tails."""

@@ -1,0 +1,1 @@
+"""Inequalities over the reals with Z3: the negation has no solution, and has one without the condition."""

@@ -1,0 +1,1 @@
+"""Identities with SymPy, for symbols where the method allows it."""
