@@ -12,18 +12,21 @@ BIN := $(VENV)/bin
 # Python compiles what is imported, once. Compiling all that is installed doubles the set-up.
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
-TOOLS := nn,dask,dev
+TOOLS := nn,dask,proofs,dev
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help verify test lint types contracts format bench docs clean core tools
+.PHONY: help verify prove test lint types contracts format bench docs clean core tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile | awk -F: '{ printf "%-18s%s\n", $$1, $$2 }'
 
 verify: core ## check every claim of the theory (core only, without torch)
 	@$(BIN)/rps verify $(ARGS)
+
+prove: tools ## prove the claims: enumeration, SymPy, Z3
+	@$(BIN)/rps prove $(ARGS)
 
 test: lint types contracts ## lint, types, import contracts, tests and doctests
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
@@ -45,10 +48,11 @@ format: tools ## format, and mend what lint can mend
 bench: tools ## every benchmark, one after another
 	@for each in benchmarks/[a-z]*.py; do echo "== $$each"; $(BIN)/python "$$each" || exit 1; done
 
-docs: core ## verify, then write docs/claims.md and docs/figures from the run
+docs: tools ## verify and prove, then write docs/*.md and docs/figures from the runs
 	@mkdir -p build docs/figures
 	@$(BIN)/rps verify --json build/verify.json --html build/verify.html > build/verify.txt
 	@$(BIN)/rps explain --all --markdown docs/claims.md --report build/verify.json
+	@$(BIN)/rps prove --json build/prove.json --markdown docs/proofs.md > build/prove.txt
 	@$(BIN)/rps phase --out docs/figures/phase.png
 
 clean: ## remove .venv, caches and build products

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal, TypeVar
 
-Method = Literal["enumeration", "symbolic", "smt", "exhaustive"]
+Method = Literal["enumeration", "symbolic", "smt", "exhaustive", "agreement"]
 Scope = Literal["holds", "fails outside"]
 T = TypeVar("T")
 
@@ -36,7 +36,8 @@ class Check:
         claim: Number of the claim, as in docs/claims.md.
         name: A few words, unique within its claim and method.
         statement: What is shown, as a formula or a short sentence.
-        method: enumeration (of every draw), symbolic (SymPy), smt (Z3) or exhaustive (all small cases).
+        method: enumeration (of every draw), symbolic (SymPy), smt (Z3), exhaustive (all small cases) or
+            agreement (of the shipped formula with enumeration).
         survey: Settles it at a level and returns the domain covered, in words; raises
             :class:`Disproved` with a counter-example.
         broken: What is wrong in the twin, in words.

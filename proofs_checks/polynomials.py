@@ -4,13 +4,15 @@ An identity of coefficients holds for all vectors, not only for those that were 
 :attr:`Universe.forms`, <Sx, Sy> = sum A_ij x_i y_j, and its second moment has the coefficient tensor
 E A_ij A_kl of x_i y_j x_k y_l. Two such tensors are the same polynomial iff they agree after summing
 over the index swaps that leave the monomial alone: i <-> k and j <-> l; all permutations when x = y.
+
+A form of degree d is also determined by its values at the points of :func:`lattice`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from itertools import permutations
+from itertools import combinations_with_replacement, permutations
 from typing import Any
 
 import numpy as np
@@ -94,3 +96,17 @@ def fractions(counts: Any, factor: Fraction) -> Any:
     for place in np.ndindex(counts.shape):
         found[place] = int(counts[place]) * factor
     return found
+
+
+def lattice(n: int, degree: int) -> Any:
+    """(points, n) int64: every vector of whole numbers >= 0 with sum ``degree``."""
+    chosen = list(combinations_with_replacement(range(n), degree))
+    points = np.zeros((len(chosen), n), dtype=np.int64)
+    for row, places in enumerate(chosen):
+        np.add.at(points[row], list(places), 1)
+    return points
+
+
+def exact(numbers: Any) -> Any:
+    """The same numbers as Python integers, which do not overflow."""
+    return numbers.astype(object)

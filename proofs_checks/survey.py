@@ -14,8 +14,8 @@ from joblib import Parallel, delayed
 from proofs_checks.check import Check, Disproved, Level, Method, Scope
 from rpstheory.errors import ArgumentError
 
-ROOMS = ("enumeration", "symbolic", "smt", "exhaustive")
-HEAVY = {"smt": 0, "symbolic": 1, "enumeration": 2, "exhaustive": 3}
+ROOMS = ("enumeration", "symbolic", "smt", "exhaustive", "agreement")
+HEAVIEST = ("smt", "symbolic", "exhaustive", "enumeration", "agreement")
 
 Progress = Callable[[int, int, str], None]
 
@@ -47,7 +47,7 @@ class Finding:
 
 @cache
 def all_checks() -> tuple[Check, ...]:
-    """Every check in the four rooms, by claim.
+    """Every check in every room, by claim.
 
     Raises:
         ArgumentError: If SymPy or Z3 is missing.
@@ -89,7 +89,7 @@ def survey(
         twins: Run each check's broken twin instead: settled then means that it was disproved.
         progress: Called with the number done, the number of all, and the name of the last.
     """
-    order = sorted(range(len(checks)), key=lambda place: HEAVY[checks[place].method])
+    order = sorted(range(len(checks)), key=lambda place: HEAVIEST.index(checks[place].method))
     tasks = (delayed(_settle)(checks[place].key, level, twins) for place in order)
     found: dict[str, Finding] = {}
     for key, finding in Parallel(n_jobs=jobs, return_as="generator_unordered")(tasks):
@@ -127,7 +127,7 @@ def _settle(key: str, level: Level, twin: bool) -> tuple[str, Finding]:
 
 def _load(name: str) -> Sequence[Check]:
     try:
-        return importlib.import_module(name).CHECKS
+        return getattr(importlib.import_module(name), "CHECKS", ())
     except ModuleNotFoundError as error:
         if error.name not in {"sympy", "z3"}:
             raise
