@@ -22,15 +22,17 @@ from proofs_checks.universes import Universe
 
 def mean_form(universe: Universe) -> Any:
     """(n, n) Fractions: coefficient of x_i y_j in rescale * E<Sx, Sy>."""
-    counts = np.tensordot(universe.weights, universe.forms, axes=1)
+    counts = sum(np.tensordot(part.weights, part.forms, axes=1) for part in universe.parts())
     return fractions(counts, universe.rescale / universe.total)
 
 
 def second_moment(universe: Universe) -> Any:
     """(n, n, n, n) Fractions: coefficient of x_i y_j x_k y_l in rescale^2 * E<Sx, Sy>^2."""
     n = universe.n
-    forms = universe.forms.reshape(-1, n * n)
-    counts = (forms * universe.weights[:, None]).T @ forms
+    counts = np.zeros((n * n, n * n), dtype=np.int64)
+    for part in universe.parts():
+        forms = part.forms.reshape(-1, n * n)
+        counts += (forms * part.weights[:, None]).T @ forms
     return fractions(counts.reshape(n, n, n, n), universe.rescale**2 / universe.total)
 
 
@@ -48,6 +50,14 @@ def quartic(n: int, coefficient: Callable[[int, int, int, int], Fraction | int])
     return tensor
 
 
+def quadratic(n: int, coefficient: Callable[[int, int], Fraction | int]) -> Any:
+    """(n, n) object array of coefficient(i, j)."""
+    form = np.empty((n, n), dtype=object)
+    for place in np.ndindex(form.shape):
+        form[place] = Fraction(coefficient(*place))
+    return form
+
+
 def pair_form(probability: Any) -> Any:
     """Tensor of sum over i != j of p_ij (x_i^2 y_j^2 + x_i y_i x_j y_j), p (n, n) Fractions."""
     n = len(probability)
@@ -58,6 +68,36 @@ def pair_form(probability: Any) -> Any:
                 tensor[i, j, i, j] += probability[i, j]  # x_i y_j x_i y_j
                 tensor[i, i, j, j] += probability[i, j]  # x_i y_i x_j y_j
     return tensor
+
+
+def squares(forms: Any) -> Any:
+    """Tensor of the sum of the squares of bilinear forms in x and y, (count, n, n) whole numbers."""
+    count, n, _ = forms.shape
+    flat = forms.reshape(count, n * n)
+    return fractions((flat.T @ flat).reshape((n,) * 4), Fraction(1))
+
+
+def places(mask: Any) -> Any:
+    """(count, n, n) the form x_i y_j for each True in a mask: their squares sum to x_i^2 y_j^2 there."""
+    n = len(mask)
+    return np.eye(n * n, dtype=np.int64)[mask.ravel()].reshape(-1, n, n)
+
+
+def inside(groups: Any) -> Any:
+    """(count, n, n) the form sum of x_i y_i over each group, from the group of every weight."""
+    return np.array([np.diag(groups == group) for group in np.unique(groups)], dtype=np.int64)
+
+
+def wedges(mask: Any) -> Any:
+    """(count, n, n) the form x_i y_j - x_j y_i for i < j where a symmetric mask is True."""
+    forms = places(np.triu(mask, 1))
+    return forms - forms.transpose(0, 2, 1)
+
+
+def evaluate(tensor: Any, x: Any, y: Any) -> Fraction:
+    """The polynomial at whole or rational vectors."""
+    x, y = (np.array([Fraction(entry) for entry in vector], dtype=object) for vector in (x, y))
+    return Fraction((((tensor @ y) @ x) @ y) @ x)
 
 
 def meeting(cells: Any) -> Any:

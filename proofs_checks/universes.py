@@ -8,7 +8,7 @@ is the business of :mod:`proofs_checks.enumeration.hash_fields`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations, permutations, product
@@ -51,6 +51,12 @@ class Universe:
         same = self.cells[:, :, None] == self.cells[:, None, :]
         return same * self.signs[:, :, None] * self.signs[:, None, :]
 
+    def parts(self, most: int = 2**16) -> Iterator[Universe]:
+        """The outcomes in slices, each small enough to hold its forms."""
+        for first in range(0, len(self.cells), most):
+            some = slice(first, first + most)
+            yield Universe(self.m, self.cells[some], self.signs[some], self.weights[some], self.rescale)
+
 
 def all_signs(n: int) -> Any:
     """(2^n, n) every sign vector."""
@@ -89,6 +95,19 @@ def fold_cells(n: int, m: int) -> Any:
     return chunk_cells(n, m, m)
 
 
+def shifted(n: int, m: int, shifts: Any) -> Any:
+    """Laps of m rotated by listed shifts, (draws, laps): fold for a law of shifts that is not uniform."""
+    place = np.arange(n)
+    return (np.asarray(shifts)[:, place // m] + place % m) % m
+
+
+def sharings(most: int) -> Iterator[tuple[str, int, Any]]:
+    """Name, m and cells of every sharing of n to m, both to ``most``; ragged laps and chunks included."""
+    for n, m in product(range(1, most + 1), repeat=2):
+        for name, cells in _kinds(n, m):
+            yield f"{name}, n={n}, m={m}", m, cells
+
+
 def reordered(cells: Any) -> Any:
     """The same maps after a uniformly random ordering of the weights: n! times as many."""
     orders = np.array(list(permutations(range(cells.shape[1]))), dtype=np.int64)
@@ -124,6 +143,15 @@ def keep_bernoulli(n: int, m: int) -> Universe:
     """Every weight kept with probability m/n by itself: weight m^kept (n-m)^dropped of a mask."""
     masks = list(product((0, 1), repeat=n))
     return _kept(masks, n, m, [m ** sum(mask) * (n - m) ** (n - sum(mask)) for mask in masks])
+
+
+def _kinds(n: int, m: int) -> Iterator[tuple[str, Any]]:
+    yield "hashed", hashed_cells(n, m)
+    yield "fold", fold_cells(n, m)
+    for length in range(2, m):
+        yield f"chunk {length}", chunk_cells(n, m, length)
+    for length in range(2, m + 1):
+        yield f"block {length}", block_cells(n, m, length)
 
 
 def _laid(n: int, length: int, starts: int) -> Any:

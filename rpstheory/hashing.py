@@ -24,7 +24,11 @@ range <=2^20 ``v * range // P``                        b(range-b)/(range P^2) in
 range > 2^20 ``(v * P + w) % range``, two values       the same with P^2 for P
 ===========  ========================================  ===========================================
 
-Relative to 1/range a collision probability is off by less than 2^-24, at any range up to 2^49.
+A word of 16 signs is exactly (1 - 2^-16)/P from uniform; the mean of a product of any of its signs is
+-1/P or 1/P, and over several words these multiply. Relative to 1/range a collision probability is off by
+less than 2^-24, at any range up to 2^49, where chunks meet at equal offsets or on the ring of cells
+(hashed, chunk, fold). Block starts do not lie on a ring: at unequal offsets their collision probability may
+be off by 1/(range P) more, and by 1/(8 P^2) more for wide ranges.
 
 **Seeds.** Coefficient c of a seed is ``mix(mix(seed + g) + (c + 1) g) mod P``, the SplitMix64
 finaliser (Steele, Lea, Flood 2014): "proved for the shipped hash" means proved for independent

@@ -57,4 +57,9 @@ CLAIM = Claim(
     checks=checks,
     mutant="the cross term x_i y_i x_j y_j dropped from the formula",
     mutant_check=mutant_check,
+    remarks=(
+        "For norms less is needed than for products: the three ways to pair four weights must cancel in sum "
+        "only. Fold at n=4, m=2 with a product of all signs of +1 where 0 meets 2 and of -1 where 0 meets 3 "
+        "obeys this claim and not claim 2."
+    ),
 )

@@ -152,5 +152,9 @@ CLAIM = Claim(
     checks=checks,
     mutant="the order claimed although Z does not divide m",
     mutant_check=mutant_check,
-    remarks="When Z does not divide m fold can lose: n=4, m=3, Z=2, x = y = (0,0,1,1): chunk 0, fold 4/3.",
+    remarks=(
+        "When Z does not divide m fold can lose: n=4, m=3, Z=2, x = y = (0,0,1,1): chunk 0, fold 4/3. "
+        "That block is never below chunk on flat chunks needs Z | n: n = m = 5, Z = 4 and a flat x give "
+        "block 3 and chunk 16/5."
+    ),
 )

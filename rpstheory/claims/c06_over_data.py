@@ -160,7 +160,13 @@ CLAIM = Claim(
     remarks=(
         "As quoted, the paper's inequality has no condition on m; for a ragged last lap it is false: "
         "n=3, m=2 with equal variances gives 2 against 3/2, and n=101, m=100 with one large variance 20 "
-        "against 2. Alpha, beta, gamma are raw moments E x^2 E y^2, (E xy)^2, E x^2 y^2. Exact pruning "
-        "rests on the measured permutation."
+        "against 2. By how much at most: rho < 1 + (k-1-sqrt(k(k-2)))^2 at equal variances, and "
+        "lambda/(n-m), lambda = ((k-2)m + sqrt((k-2)^2 m^2 + 4(k-1)mr))/2, over all orders and variances. "
+        "Where m | n pruning loses (k-1) times the squares of s about its mean in each lap, plus k m times "
+        "those of the laps' means about the mean of all: nothing, or more. "
+        "Alpha, beta, gamma are raw moments E x^2 E y^2, (E xy)^2, E x^2 y^2; that the thresholds 2 and 3 "
+        "hold for y = c x + sqrt(1-c^2) x' too needs x of mean 0: for x in {0, 1}, P(1) = 1/3 and c = 3/5 "
+        "the kurtosis is 3, and gamma - alpha - 2 beta = -32/2025. Exact pruning rests on the measured "
+        "permutation."
     ),
 )
