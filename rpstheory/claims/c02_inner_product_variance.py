@@ -234,7 +234,7 @@ CLAIM = Claim(
         "Sharper than published: 4-wise independent signs and pairwise independent starts are enough, "
         "and 3-wise signs are not. One whole lap may go unsigned. One number a with shift(p) = a p "
         "serves iff no prime factor of m is below the number of laps. One sign per lap is not enough, but "
-        "for m = 1 or n <= m + 1. Proved as an equivalence: over thousands of laws of signs, with signs "
+        "for m = 1 or n <= m + 1. An equivalence: over thousands of laws of signs, with signs "
         "that may depend on who meets whom, the formula holds for all x and y exactly where the two "
         "moment conditions do."
     ),
