@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rpstheory.claim import Verdict
+    from rpstheory.conformance.law import Violation
 
 
 class RpsError(Exception):
@@ -43,6 +44,10 @@ class ResumeError(RpsError, ValueError):
     """A resume folder that belongs to another run, or cannot be read or written."""
 
 
+class MissingError(RpsError, ModuleNotFoundError):
+    """An optional package that this needs and that is not installed."""
+
+
 class Stopped(RpsError):
     """The user interrupted a long command."""
 
@@ -60,3 +65,15 @@ class ClaimRefuted(RpsError):
             f"claim {verdict.claim} refuted by {verdict.check}: measured {verdict.measured:.6g}, "
             f"predicted {verdict.predicted:.6g}; the mapping or the formula is wrong"
         )
+
+
+class LawBroken(RpsError, AssertionError):
+    """A mapping that breaks a law of rpstheory.conformance; carries the violation.
+
+    Attributes:
+        violation: Which law, and the smallest example found.
+    """
+
+    def __init__(self, violation: Violation) -> None:
+        self.violation = violation
+        super().__init__(str(violation))

@@ -3,18 +3,11 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 
-# No deadlines: a shared machine, or a kernel compiled first, is slow for reasons of its own.
-settings.register_profile("dev", deadline=None)
-settings.register_profile(
-    "ci",
-    deadline=None,
-    derandomize=True,  # a change fails by what it changed, never by what was drawn today
-    suppress_health_check=[HealthCheck.too_slow],
-    print_blob=True,
-)
-settings.register_profile("nightly", deadline=None, max_examples=2000, print_blob=True)
+from rpstheory.conformance.strategies import register_profiles
+
+register_profiles()
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 

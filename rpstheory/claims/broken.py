@@ -58,7 +58,7 @@ class FirstLapUnsigned(AbstractBrokenFold):
     def sign(self, i: Any) -> Any:
         """+1 in the first lap, a fair sign elsewhere."""
         place = positions(i, self.n)
-        later = (place + self.n - self.m) // self.n  # 0 in the first lap, 1 after it
+        later = (place // self.m + self.n - 1) // self.n  # 0 in the first lap, 1 after it
         return 1 + later * (self._sign(place) - 1)
 
 
