@@ -94,8 +94,8 @@ CLAIM = Claim(
     mutant="2/m without the factor 1 - 1/k",
     mutant_check=mutant_check,
     remarks=(
-        "The same supremum holds for blocks that may not wrap, with M = m-Z+1 for m, since two weights "
-        "meet with probability at most 1/M, attained at equal offsets. At each size the supremum less the "
-        "variance is an explicit sum of squares."
+        "The same supremum holds for blocks that may not wrap, with M = m-Z+1 for m, since two weights meet"
+        " with probability at most 1/M, attained at equal offsets. The ratio to pruning's is n/2 - "
+        "(m-r)/(2(k-1)). At each size the supremum less the variance is an explicit sum of squares."
     ),
 )

@@ -246,11 +246,13 @@ CLAIM = Claim(
     mutant_check=mutant_check,
     remarks=(
         "The scaler of the authors' code, v1 = (sum lambda)^2/k, is at most Gamma and can leave the range "
-        "by up to the factor k; its own sharp range is (0, 2/(L max_j Gamma_j/v1_j)). The ranges with "
-        "momentum do not extend beyond quadratics: at mu = 4/9, step 1/9, L = 25 heavy ball cycles for "
-        "ever on a strongly convex loss (Lessard, Recht & Packard 2016), largest point 2592/1225. For "
-        "every L-smooth loss heavy ball is safe in (0, 2(1-mu)/L), where the loss plus "
-        "mu/(2 step) |phi_t - phi_(t-1)|^2 never rises. Nothing rests on the hash: the statement holds for "
-        "each mapping of one cell per weight."
+        "by less than the factor k; its own sharp range is (0, 2/(L max_j Gamma_j/v1_j)). The ranges with "
+        "momentum do not extend beyond quadratics: at mu = 4/9, step 1/9, L = 25 heavy ball cycles for ever"
+        " on a strongly convex loss (Lessard, Recht & Packard 2016), largest point 2592/1225, and draws "
+        "neighbouring starts in. Nesterov at mu = 9/10 and L = 1 cycles through -11, -11, 0, 12, 16, 9, -4 "
+        "at the step 63/47, below 19/14, on a loss of one weight that is L-smooth and bounded below, not "
+        "convex; whether a convex one exists is open. For every L-smooth loss heavy ball is safe in (0, "
+        "2(1-mu)/L), where the loss plus mu/(2 step) |phi_t - phi_(t-1)|^2 never rises. Nothing rests on "
+        "the hash: the statement holds for each mapping of one cell per weight."
     ),
 )

@@ -187,10 +187,11 @@ CLAIM = Claim(
     mutant="the sum of the scales in the place of Gamma",
     mutant_check=mutant_check,
     remarks=(
-        "Each condition is needed; the first step at C over that at C = 1 is known: 1/C for the sum or mean "
-        "of the scales, C^2 for decay added before the division, (1+e)/(1+e C^2) for an epsilon e beside "
-        "Gamma (the authors' code has 1e-6: a half at C = 1000 where Gamma is 1 at C = 1), C or 1/C for "
-        "clipping before or after the division, 1/C for Adam and RMSProp on theta, which moreover cannot "
-        "see the division. Nothing rests on the hash."
+        "Each condition is needed: a divisor of degree p in the scales makes the first step depend on C as "
+        "C^(p-2); the first step at C over that at C = 1 is known: 1/C for the sum or mean of the scales, "
+        "C^2 for decay added before the division, (Gamma+e)/(Gamma+e C^2) for an epsilon e beside Gamma "
+        "(the authors' code has 1e-6: a half at C = 1000 where Gamma is 1 at C = 1), C or 1/C for clipping "
+        "before or after the division, 1/C for Adam and RMSProp on theta, which moreover cannot see the "
+        "division. Nothing rests on the hash."
     ),
 )

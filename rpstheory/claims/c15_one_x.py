@@ -195,9 +195,10 @@ CLAIM = Claim(
         "Sharper than rounding: on phi, elementwise rules are bit-equal to dense training, because "
         "sqrt(lambda^2) rounds to lambda. Not dense training: Adam on theta (steps lambda times as long), "
         "methods that treat the bank as a matrix (a 2 x 2 orthogonalised step has mean squared length 3/2 "
-        "in place of 1), hashing at 1x (the squared first step shrinks to m/n times the share of cells in "
-        "use, which needs independent cells and is measured on the shipped hash), a uniform bank "
-        "(variance sigma^2/3, as the authors' code had before July and after November 2023). The initial "
-        "law follows from the bank's, draw by draw."
+        "in place of 1), rules that read the norm of the whole bank (LARS, LAMB) where n < m leaves cells "
+        "unused: n=1, m=2, phi=(3, 4) steps 5 where dense steps 3; hashing at 1x (the squared first step "
+        "shrinks to m/n times the share of cells in use, which needs independent cells and is measured on "
+        "the shipped hash), a uniform bank (variance sigma^2/3, as the authors' code had before July and "
+        "after November 2023). The initial law follows from the bank's, draw by draw."
     ),
 )
