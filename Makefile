@@ -51,8 +51,10 @@ bench: tools ## every benchmark, one after another
 docs: tools ## verify and prove, then write docs/*.md and docs/figures from the runs
 	@mkdir -p build docs/figures
 	@$(BIN)/rps verify --json build/verify.json --html build/verify.html > build/verify.txt
-	@$(BIN)/rps explain --all --markdown docs/claims.md --report build/verify.json
+	@$(BIN)/rps explain --all --markdown docs/claims.md --report build/verify.json \
+		--calibration docs/calibration.json
 	@$(BIN)/rps prove --json build/prove.json --markdown docs/proofs.md > build/prove.txt
+	@$(BIN)/python -m proofs_checks.mutants --markdown docs/mutants.md
 	@$(BIN)/rps phase --out docs/figures/phase.png
 
 clean: ## remove .venv, caches and build products

@@ -64,6 +64,11 @@ class Check:
             size = min(size, abs(self.predicted - self.claimed) / 2)
         return size
 
+    @property
+    def rounding(self) -> float:
+        """Differences that floating point may make."""
+        return 1e-10 * (abs(self.predicted) + (self.scale or 0.0))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -196,7 +201,6 @@ def judge(claim: str, check: Check, moments: Moments, design: Design, seconds: f
     if moments.squares == 0 and mean in (0.0, 1.0) and 0 < check.predicted < 1:
         refute, confirm = design.limits_without_events(moments.count)
     allowed = check.allowed(design)
-    rounding = 1e-10 * (abs(check.predicted) + (check.scale or 0.0))
     excess = mean - check.predicted
     if check.relation == "equals":
         excess = abs(excess)
@@ -208,9 +212,9 @@ def judge(claim: str, check: Check, moments: Moments, design: Design, seconds: f
     elif check.relation == "always":
         status = "refuted" if moments.high > 0 else "confirmed"
         allowed = design.discrepancy
-    elif excess > refute + rounding:
+    elif excess > refute + check.rounding:
         status = "refuted"
-    elif excess + confirm <= allowed + rounding:
+    elif excess + confirm <= allowed + check.rounding:
         status = "confirmed"
     if check.claimed is not None and status == "confirmed":
         towards = 1 if check.predicted > check.claimed else -1

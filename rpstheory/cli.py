@@ -137,6 +137,9 @@ def explain(
     report: Annotated[
         Path | None, typer.Option("--report", help="Verdicts of a run (--json) for the Markdown.")
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="Record of benchmarks.calibration for the Markdown.")
+    ] = None,
 ) -> None:
     """Say what a claim states, needs, rests on, and which mutant must fail."""
     from rich.console import Console
@@ -149,7 +152,8 @@ def explain(
     chosen = select(() if everything else claims or ())
     if markdown is not None:
         run = None if report is None else from_json(_read(report))
-        write_text(markdown, claims_markdown(chosen, run), "explain")
+        rates = None if calibration is None else _read(calibration)
+        write_text(markdown, claims_markdown(chosen, run, rates), "explain")
         return
     console = Console()
     console.print(explain_text(chosen, console.width), end="", markup=False, highlight=False)
@@ -251,7 +255,7 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
-            f"report: {path} cannot be read ({error}); pass a file of rps verify --json"
+            f"explain: {path} cannot be read ({error}); pass a file that was written with --json"
         ) from None
 
 

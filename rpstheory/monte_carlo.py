@@ -15,10 +15,11 @@ import os
 import pickle
 import struct
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -107,7 +108,8 @@ def run(
         progress: Called after each finished task.
 
     Raises:
-        ArgumentError: If ``jobs`` is not a positive int, or two different tasks share a key.
+        ArgumentError: If ``jobs`` is not a positive int, two different tasks share a key, or two chunks
+            of one experiment share draws.
         ResumeError: If the ledger holds a chunk of another size.
         ClusterError: If the cluster does not answer or is lost.
     """
@@ -144,7 +146,26 @@ def _by_key(tasks: Sequence[Task]) -> dict[str, Task]:
                 f"tasks: two different ones are called {task.key!r}; their results would be mixed; "
                 "give every check of a claim a name of its own"
             )
+    _check_disjoint(found.values())
     return found
+
+
+def _check_disjoint(tasks: Iterable[Task]) -> None:
+    """Do nothing if no two chunks of an experiment share draws: its error would come out too small.
+
+    Raises:
+        ArgumentError: If two do.
+    """
+    experiments: dict[str, list[Task]] = {}
+    for task in tasks:
+        experiments.setdefault(task.key.rpartition("#")[0] or task.key, []).append(task)
+    for key, own in experiments.items():
+        ranges = sorted(((task.first - own[0].first) % 2**64, task.count) for task in own)
+        if any(low + count > above for (low, count), (above, _) in pairwise([*ranges, (2**64, 0)])):
+            raise ArgumentError(
+                f"tasks: two chunks of {key!r} share draws; the error of the mean would come out too small; "
+                "give every chunk seeds of its own"
+            )
 
 
 def _same_size(known: Result, task: Task) -> Result:

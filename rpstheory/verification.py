@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, log, sqrt
 from typing import TYPE_CHECKING
 
 from rpstheory import __version__
 from rpstheory.claim import Check, Claim, Setting, Verdict, judge
 from rpstheory.claims import select
 from rpstheory.data import load_setting
-from rpstheory.errors import ArgumentError, ClaimRefuted
+from rpstheory.errors import ArgumentError, ClaimRefuted, ResumeError
 from rpstheory.kernels import resolve
 from rpstheory.monte_carlo import (
     MOST_DRAWS,
@@ -245,15 +245,23 @@ def draws_needed(check: Check, pilot: Moments, design: Design) -> int:
     allowed, deviation, skewness = check.allowed(design), pilot.deviation, pilot.skewness
     if check.relation == "at most":
         allowed = max(allowed, abs(check.predicted - pilot.mean) / 2)
+    least = 0
     if check.indicator:  # a rare event may be missing from the pilot
         deviation, skewness = sqrt(max(check.predicted, pilot.mean)), 0.0
-    return min(MOST_DRAWS, design.draws(deviation, skewness, allowed))
+    elif deviation == 0 and abs(pilot.mean - check.predicted) > check.rounding:
+        # Likewise, but of unknown size: two weights may meet in as few as one of n draws.
+        least = ceil(-log(design.false_refute) * check.sampler.cost)
+    return min(MOST_DRAWS, max(least, design.draws(deviation, skewness, allowed)))
 
 
 def execute(
     experiments: Sequence[Experiment], setting: Setting, design: Design, runner: Runner
 ) -> tuple[Verdict, ...]:
-    """Verdicts of designed experiments, in their order."""
+    """Verdicts of designed experiments, in their order.
+
+    Raises:
+        ResumeError: If not exactly the designed draws were counted.
+    """
     tasks = {
         e.key: chunks(e.key, e.check.sampler, first_seed(setting.seed, e.key, "main"), e.draws)
         for e in experiments
@@ -268,5 +276,10 @@ def execute(
     verdicts = []
     for e in experiments:
         moments, seconds = total(results, tasks[e.key])
+        if moments.count != e.draws:
+            raise ResumeError(
+                f"measuring: {e.key}: {moments.count} draws were counted where {e.draws} were designed; "
+                "a chunk was counted twice or left out; choose another resume folder"
+            )
         verdicts.append(judge(e.claim.name, e.check, moments, design, seconds))
     return tuple(verdicts)

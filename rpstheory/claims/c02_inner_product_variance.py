@@ -20,12 +20,21 @@ from rpstheory.claims.broken import (
 )
 from rpstheory.claims.c01_unbiased import label
 from rpstheory.closed_form import inner_product_variance
-from rpstheory.hashing import START_STREAM, Signs, Uniform
+from rpstheory.hashing import PRIME, SIGNS_PER_WORD, START_STREAM, Signs, Uniform
 from rpstheory.kernels.reference import seeds
 from rpstheory.mappings import AbstractMapping, Block, Chunk, Fold, Hashed
 from rpstheory.samplers import Products, squared_error
 
 FAR = (5, 2**31 - 1, 2**31 + 5, 2**32 + 9, 2**40 - 3)  # within and across blocks of the field
+WORD, TURN = SIGNS_PER_WORD, SIGNS_PER_WORD * PRIME  # signs of a field value, and of the whole field
+# Quadruples on which a polynomial of one degree less, or without its mixed terms, is dependent; and two
+# positions that a hash of the position modulo the field takes for one.
+TELLING = (
+    (0, WORD, 2 * WORD, 3 * WORD),
+    (0, TURN, 2 * TURN, 3 * TURN),
+    (0, WORD, TURN, TURN + WORD),
+    (3, 3 + TURN),
+)
 
 
 def variance_check(mapping: AbstractMapping, pair: Pair, name: str | None = None) -> Check:
@@ -63,6 +72,24 @@ class SignProduct:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The shipped start of a chunk, uniform in 0..size-1."""
+
+    place: int
+    size: int
+
+    @property
+    def cost(self) -> float:
+        """Work of a draw."""
+        return 80.0
+
+    def __call__(self, first: int, count: int, backend: str) -> Any:
+        """One start per draw."""
+        start = Uniform(seeds(first, count), START_STREAM, 2**40, self.size)  # type: ignore[arg-type]
+        return start(self.place).astype(np.float64)
+
+
+@dataclass(frozen=True)
 class StartsEqual:
     """Whether the shipped starts of two chunks, shifted by a distance, agree."""
 
@@ -84,7 +111,7 @@ class StartsEqual:
 
 def hash_checks() -> list[Check]:
     """Moments of the shipped hash itself, far beyond the field's size."""
-    groups = (FAR[:2], FAR[3:], FAR[:4], FAR[1:], (0, 1, 2, 3), (0, 17, 2**33, 2**33 + 1))
+    groups = (FAR[:2], FAR[3:], FAR[:4], FAR[1:], (0, 1, 2, 3), (0, 17, 2**33, 2**33 + 1), *TELLING)
     found = [
         Check(
             f"sign moment at {', '.join(map(str, places))}",
@@ -95,6 +122,10 @@ def hash_checks() -> list[Check]:
         )
         for places in groups
     ]
+    found += [
+        Check(f"mean start of chunk {place}, m={size}", Start(place, size), (size - 1) / 2)
+        for place, size in ((5, 1000), (2**39, 2**21))
+    ]
     return found + [
         Check(
             f"P(same cell) of chunks {a}, {b}, m={size}",
@@ -102,7 +133,7 @@ def hash_checks() -> list[Check]:
             1 / size,
             condition="any n up to 2^40",
         )
-        for (a, b), size in (((0, 1), 7), ((3, 2**33), 7), ((1, 2**39), 13))
+        for (a, b), size in (((0, 1), 7), ((3, 2**33), 7), ((1, 2**39), 13), ((3, 3 + PRIME), 7))
     ]
 
 

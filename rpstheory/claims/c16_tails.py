@@ -86,7 +86,25 @@ def checks(setting: Setting) -> list[Check]:
     found = two_sided(n, m, pair, 3.0) + two_sided(256, 32, even, 2.0) + two_sided(256, 32, even, 5.0)
     found += norm_tails(n, m, pair, 2.0) + norm_tails(256, 32, even, 2.0)
     found += norm_tails(256, 32, even, 4.0)
-    return [*found, *tightness(even), gaussian_tail()]
+    return [*found, *nearly_attained(), *tightness(even), gaussian_tail()]
+
+
+def nearly_attained() -> list[Check]:
+    """Where the constants matter: Chebyshev attained, Bonami within a factor of two."""
+    two, m, five = np.zeros(17), 16, np.ones(5)
+    two[[0, -1]] = 1.0
+    spikes = Products(Fold(17, m, 0), two, two, partial(beyond, about=2.0, by=2.0))
+    alike = Products(Fold(5, 1, 0), five, five, partial(beyond, about=5.0, by=20.0))
+    return [
+        Check("Chebyshev attained, two spikes 17→16", spikes, tails.chebyshev(4 / m, 2.0)),
+        Check(
+            "Bonami within a factor of 2, all signs alike, flat 5→1",
+            alike,
+            tails.bonami(2 * 5 * 4, 20.0),
+            "at most",
+            indicator=True,
+        ),
+    ]
 
 
 def tightness(even: Pair) -> list[Check]:

@@ -107,7 +107,7 @@ def checks(setting: Setting) -> list[Check]:
 
 def mutant_check(setting: Setting) -> Check:
     """The weights that were written are not read again."""
-    n, m = 960, 120
+    n, m = 96, 12
     cost = bytes_moved(n, m, word=WORD)["expand first"]
     forgotten = float(cost.moved - n * WORD)
     return Check("mutant: weights not read again", Draws(Fold(n, m, 0), expand_first), forgotten)

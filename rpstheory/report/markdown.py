@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rpstheory.report.calibration import calibration_markdown
 from rpstheory.report.numbers import count, measured_text, predicted_text
 from rpstheory.report.words import (
     MARKS,
@@ -54,12 +55,18 @@ def to_markdown(
     return "\n".join([*lines, "", "  \n".join(map(escaped, summary_lines(report)))]) + "\n"
 
 
-def claims_markdown(claims: Sequence[Claim], report: Report | None = None) -> str:
+def claims_markdown(
+    claims: Sequence[Claim], report: Report | None = None, calibration: str | None = None
+) -> str:
     """All claims as one document, with the verdicts of a run if there is one.
 
     Args:
         claims: In the order wanted.
         report: A run; its checks are listed under each claim.
+        calibration: Record of how often verdicts are wrong; printed after the contents.
+
+    Raises:
+        DataError: If the record cannot be used.
 
     Returns:
         Markdown with formulas in blocks that GitHub typesets.
@@ -69,12 +76,15 @@ def claims_markdown(claims: Sequence[Claim], report: Report | None = None) -> st
         "",
         "Written by `rpstheory.report.claims_markdown` from `rpstheory/claims/`; change it there.",
         "Symbols: [notation.md](notation.md). Every claim is put to the test by `rps verify`, and so is a "
-        "mutant of each, which must be refuted.",
+        "mutant of each, which must be refuted. What is proved, and on what domain: [proofs.md](proofs.md). "
+        "What catches which mistake: [mutants.md](mutants.md).",
         "",
     ]
     if report is not None:
         lines += [*(f"- {escaped(line)}" for line in summary_lines(report)), ""]
     lines += _table(("", "Claim", "Name", "Rests on"), "rlll", [_contents(c) for c in claims], raw=True)
+    if calibration is not None:
+        lines += ["", *calibration_markdown(calibration)]
     found = {name: verdicts for name, _, verdicts in grouped(report, claims)} if report else {}
     for claim in claims:
         lines += ["", *_section(claim, [v for _, v in found.get(claim.name, [])])]

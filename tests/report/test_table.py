@@ -1,7 +1,9 @@
 """The terminal table fits its terminal and keeps quiet about colours where there is none."""
 
+import json
 from dataclasses import replace
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from rpstheory.claims import all_claims
+from rpstheory.errors import DataError
 from rpstheory.report.explain import explain, explain_text
 from rpstheory.report.markdown import claims_markdown, escaped, to_markdown
 from rpstheory.report.table import print_report, verdict_table
@@ -169,3 +172,21 @@ def test_explain_fits_its_width(width):
 
 def test_explain_separates_claims_by_an_empty_line(claims):
     assert "\n\n2. The second claim\n" in explain_text(claims)
+
+
+def test_claims_markdown_prints_the_record_of_a_calibration():
+    text = (Path(__file__).parents[2] / "docs" / "calibration.json").read_text()
+    record = json.loads(text)
+    lines = claims_markdown(all_claims(), None, text).splitlines()
+    rows = [line for line in lines if line.startswith(tuple(f"| {m['kind']} |" for m in record["measured"]))]
+    assert len(rows) == len(record["measured"])
+    share = record["measured"][0]["refuted_though_true"]["share"]
+    assert f"{share:.1%}" in rows[0]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema": "other/1"}', '{"schema": "benchmarks.calibration/1"}']
+)
+def test_a_file_that_is_no_calibration_is_refused(text):
+    with pytest.raises(DataError, match="not a record of benchmarks.calibration/1"):
+        claims_markdown(all_claims(), None, text)
