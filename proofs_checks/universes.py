@@ -145,6 +145,15 @@ def keep_bernoulli(n: int, m: int) -> Universe:
     return _kept(masks, n, m, [m ** sum(mask) * (n - m) ** (n - sum(mask)) for mask in masks])
 
 
+def unbiased(n: int, m: int) -> Iterator[tuple[str, Universe]]:
+    """Name and universe of every sharing of n to m, and of both prunings where m <= n."""
+    for name, cells in _kinds(n, m):
+        yield f"{name}, n={n}, m={m}", joint(cells, all_signs(n), m)
+    if m <= n:
+        yield f"exact, n={n}, m={m}", keep_exact(n, m)
+        yield f"Bernoulli, n={n}, m={m}", keep_bernoulli(n, m)
+
+
 def _kinds(n: int, m: int) -> Iterator[tuple[str, Any]]:
     yield "hashed", hashed_cells(n, m)
     yield "fold", fold_cells(n, m)
