@@ -56,7 +56,7 @@ def sizes(level: Level) -> Iterator[tuple[int, int]]:
 
 def spread(level: Level) -> str:
     """v^2 of every draw, and so V."""
-    entries, count = level.pick((-1, 2), (-1, 0, 2), (-1, 0, 1, 2)), 0
+    entries, count = level.pick((-1, 2), (-1, 0, 2), (-1, 0, 2)), 0
     for n, m in sizes(level):
         for x, y in product(product(entries, repeat=n), repeat=2):
             require_spread(n, m, np.array(x), np.array(y), 1)

@@ -170,10 +170,11 @@ CLAIM = Claim(
     mutant_check=mutant_check,
     remarks=(
         "All bounds are attained for suitable m, place and rotations (every Z <= 18, B <= 6 enumerated up "
-        "to m = 64); a bank of few lines caps them. Counted run by run, a line met twice counted twice, c is "
-        "3, 5, 7. The mean over all places of a lap is exact too: with f(a) = 1 + (a-1)/B it is "
-        "(1-(Z-1)/m) f(Z) + (1/m) sum_a [f(a) + f(Z-a) - (B/m) f(a) f(Z-a)], at most f(Z) + "
-        "(1-1/B)(Z-1)/m. For Z > m-B+1 the mean in a lap is lower by (Z-m+B-1)/B. The mean of hashing, "
-        "(m/B)(1-(1-B/m)^Z), needs independent cells and is measured on the shipped hash."
+        "to m = 64); a bank of few lines caps them. Counted run by run, a line met twice counted twice, c "
+        "is 3, 5, 7. The mean over all places of a lap is exact too: with f(a) = 1 + (a-1)/B it is "
+        "(1-(Z-1)/m) f(Z) + (1/m) sum_a [f(a) + f(Z-a) - (B/m) f(a) f(Z-a)], at most f(Z) + (1-1/B)(Z-1)/m."
+        " In a lap it needs no B | m: 1 + (Z-1) ceil(m/B)/m for Z <= m-B+1. For Z > m-B+1 the mean in a lap"
+        " is lower by (Z-m+B-1)/B. The mean of hashing, (m/B)(1-(1-B/m)^Z), needs independent cells and is "
+        "measured on the shipped hash."
     ),
 )

@@ -537,11 +537,13 @@ CLAIM = Claim(
     mutant_check=mutant_check,
     remarks=(
         "Everything given the cells, and the mean for at most 4 chunks, is proved for the shipped hash; the"
-        " mean for more chunks needs mutually independent starts. Scales |w| lose nothing where the cells "
-        "of the draw are level; on cells of one and two weights they lose at e = (1/2; 1, 1). Where fold "
-        "loses: n=3, m=2, s=(1, 1, 6/5): 12/11 against 16/15; hashed at equal s, w; scales s^(-1/2) with a "
-        "ragged last lap (1/2 against 1/3), where they tie only on average over orders. With 24 features of"
-        " variance 1/i^2 and m=6 fold loses 0.119 of sum e in the given order (bound 0.124), 0.204 in "
-        "random order, pruning 0.75; with the weights on the last 12 features 0.960, on the last 6 0.976."
+        " mean for more chunks needs mutually independent starts. Pruning's (1 - m/n) sum e, and who wins, "
+        "need positive scales where e > 0. Averaged over orders fold never loses where u and e are ordered "
+        "alike, ragged laps included. Scales |w| lose nothing where the cells of the draw are level; on "
+        "cells of one and two weights they lose at e = (1/2; 1, 1). Where fold loses: n=3, m=2, s=(1, 1, "
+        "6/5): 12/11 against 16/15; hashed at equal s, w; scales s^(-1/2) with a ragged last lap (1/2 "
+        "against 1/3), where they tie only on average over orders. With 24 features of variance 1/i^2 and "
+        "m=6 fold loses 0.119 of sum e in the given order (bound 0.124), 0.204 in random order, pruning "
+        "0.75; with the weights on the last 12 features 0.960, on the last 6 0.976."
     ),
 )

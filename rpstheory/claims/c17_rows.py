@@ -171,10 +171,11 @@ CLAIM = Claim(
     mutant="hashed cells in the place of fold",
     mutant_check=mutant_check,
     remarks=(
-        "Measured is the average for KeepExact, whose permutation is not proved uniform; everything else is "
-        "proved. Bernoulli pruning has N(1-m/(Nd))^d zero rows on average, exactly so for d <= 4 under "
-        "4-wise independence, but no least number. A row cut into a + b weights reads a + b - ab/m cells on "
-        "average; ceil(d/2) is attained where the halves coincide. A hashed row of d <= 4 weights reads "
-        "m(1-(1-1/m)^d)."
+        "Measured is the average for KeepExact, whose permutation is not proved uniform; everything else is"
+        " proved. Bernoulli pruning has N(1-m/(Nd))^d zero rows on average, exactly so for d <= 4 under "
+        "4-wise independence, but no least number. A row cut into a + b weights reads a + b - ab/m cells on"
+        " average; ceil(d/2) is attained where the halves coincide. Two rows that a lap end cuts alike "
+        "coincide with probability 1/m^2, cut differently 1/m^3, hashed rows 1/m^d. A hashed row of d <= 4 "
+        "weights reads m(1-(1-1/m)^d)."
     ),
 )

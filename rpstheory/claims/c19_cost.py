@@ -134,6 +134,7 @@ CLAIM = Claim(
     mutant="expanded weights that nobody reads again",
     mutant_check=mutant_check,
     remarks=(
+        "What is read of the bank is min(n, m) cells under fold, m(1-(1-1/m)^n) on average for hashing. "
         "FLOPs are those of the product as executed. Adding first the inputs of weights that share a cell "
         "saves multiplications, never additions, and under fold none at all while rows lie inside laps: a "
         "row of d >= 2m-1 weights needs m multiplications in place of d. A fused product whose bank stays "

@@ -200,6 +200,7 @@ CLAIM = Claim(
     mutant_check=mutant_check,
     remarks=(
         "Goes beyond the paper: no unbiased linear compression, however dense, has a smaller mean variance "
-        "than fold. Maps that attain the bound differ only in how they spread their variance over x."
+        "than fold. The bound of the worst case needs signs that are unbiased, nothing else of claim 2. "
+        "Maps that attain the bound differ only in how they spread their variance over x."
     ),
 )
