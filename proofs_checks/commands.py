@@ -35,11 +35,10 @@ def prove(
 
     Exit status: 0 all shown, 1 something disproved (with --twins: something not disproved), 2 bad usage.
     """
-    from rich.console import Console
-
     from proofs_checks.check import Level
     from proofs_checks.findings import Survey, print_findings, to_json, to_markdown
     from proofs_checks.survey import select, survey
+    from rpstheory.report.console import PatientConsole
     from rpstheory.report.files import check_writable, write_text
     from rpstheory.report.record import now
 
@@ -47,15 +46,17 @@ def prove(
         raise ArgumentError("prove: --quick and --deep came together; choose one of them")
     if jobs < 0:
         raise ArgumentError(f"jobs: {jobs} came; pass a number of workers, or 0 for every core")
+    if json is not None and json == markdown:
+        raise ArgumentError(f"prove: {json} came for both --json and --markdown; pass two files")
     for path in (json, markdown):
         if path is not None:
             check_writable(path, "prove")
-    checks = select([name for name in claims.split(",") if name.strip()])
+    checks = select(named(claims))
     level = Level.QUICK if quick else Level.DEEP if deep else Level.STANDARD
-    started, clock = now(), time.perf_counter()
+    started, clock, cores = now(), time.perf_counter(), len(os.sched_getaffinity(0))
     with _progress() as progress:
         found = survey(
-            checks, level, jobs=jobs or len(os.sched_getaffinity(0)), twins=twins, progress=progress
+            checks, level, jobs=min(jobs or cores, cores), twins=twins, progress=progress
         )
     result = Survey(
         findings=found,
@@ -65,12 +66,24 @@ def prove(
         started=started,
         seconds=time.perf_counter() - clock,
     )
-    print_findings(result, Console())
     if json is not None:
         write_text(json, to_json(result), "prove")
     if markdown is not None:
         write_text(markdown, to_markdown(result), "prove")
+    print_findings(result, PatientConsole())
     raise typer.Exit(0 if all(f.settled for f in found) else 1)
+
+
+def named(claims: str) -> list[str]:
+    """The names in a list separated by commas; none where nothing came.
+
+    Raises:
+        ArgumentError: If something came, and no name in it.
+    """
+    names = [name for name in claims.split(",") if name.strip()]
+    if claims.strip() and not names:
+        raise ArgumentError(f"claims: {claims!r} came, without a name; leave --claims out to take all")
+    return names
 
 
 def _environment() -> Environment:

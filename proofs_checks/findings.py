@@ -50,9 +50,10 @@ class Survey:
         outside = sum(f.settled and f.scope == "fails outside" for f in self.findings)
         word = "twins disproved, as they must be" if self.twins else "shown"
         failures = "" if self.twins else f", {outside} of them failures outside a claim's scope"
+        level = "" if self.twins else f"level {self.level}, "
         return (
             f"{settled} of {len(self.findings)} {word}{failures}; "
-            f"level {self.level}, {self.seconds:.0f} s ({work:.0f} s of work)"
+            f"{level}{self.seconds:.0f} s ({work:.0f} s of work)"
         )
 
 
@@ -67,9 +68,9 @@ def print_findings(survey: Survey, console: Console) -> None:
         console.print(title, soft_wrap=True)
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, expand=True, pad_edge=False)
         table.add_column(width=1)
-        table.add_column(ratio=5)
+        table.add_column(ratio=5, overflow="fold")
         if wide:
-            table.add_column(ratio=4, style="dim")
+            table.add_column(ratio=4, style="dim", overflow="fold")
         table.add_column(width=11, style="cyan")
         table.add_column(justify="right", width=7, style="dim")
         for f in findings:

@@ -107,6 +107,8 @@ def settle(check: Check, level: Level, *, twin: bool = False) -> Finding:
         settled = not twin
     except Disproved as reason:
         settled, domain = twin, str(reason)
+    except Exception as error:  # what cannot run shows nothing, and costs no other check its finding
+        settled, domain = False, f"could not be run: {type(error).__name__}: {error}"
     return Finding(
         claim=check.claim,
         name=check.name,

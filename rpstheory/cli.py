@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from io import TextIOWrapper
@@ -209,20 +209,25 @@ def plan(
 
 
 def main() -> None:
-    """Run the command; one clear sentence and a status in place of a traceback."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 gets question marks
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    """Run the command with all that is registered."""
     for entry in entry_points(group="rpstheory.commands"):
         command = entry.load()
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=entry.name)
         else:
             app.command(entry.name)(command)
+    guarded(app, "rps")
+
+
+def guarded(command: Callable[[], object], name: str) -> None:
+    """Run a command; one clear sentence and a status in place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that is not UTF-8 gets question marks
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
-        app()
+        command()
     except RpsError as error:
-        typer.echo(f"rps: {error}", err=True)
+        typer.echo(f"{name}: {error}", err=True)
         sys.exit(INTERRUPTED if isinstance(error, Stopped) else BAD_USAGE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -288,15 +293,14 @@ def _status(statuses: list[str], mutants: bool) -> int:
 
 
 def _publish(report: Any, claims: Any, setting: Setting, json: Path | None, html: Path | None) -> None:
-    from rich.console import Console
-
     from rpstheory.report import print_report, to_html, to_json, write_text
+    from rpstheory.report.console import PatientConsole
 
-    print_report(report, claims, Console())
     if json is not None:
         write_text(json, to_json(report), "report")
     if html is not None:
         write_text(html, to_html(report, claims, setting), "report")
+    print_report(report, claims, PatientConsole())
 
 
 @contextmanager

@@ -143,7 +143,7 @@ CLAIM = Claim(
         "The variance with chunks of Z' is at most that with chunks of Z for all x, y iff Z divides Z' "
         "or n <= Z'; so fold <= chunk <= hashed when Z divides m. Averaged over a random order the "
         "variance is the share of pairs in different chunks times the hashed variance. Block has no "
-        "order: only V_block <= m/(m-Z+1) V_chunk, and V_block >= V_chunk on constant chunks."
+        "order: only V_block <= m/(m-Z+1) V_chunk, and V_block >= V_chunk on constant chunks if Z divides n."
     ),
     assumptions=("Z, Z' <= m", "claim 2"),
     formula=r"V_{fold} \leq V_{chunk(Z)} \leq V_{hashed}\quad\mathrm{if}\quad Z\,|\,m",

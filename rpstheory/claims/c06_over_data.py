@@ -139,10 +139,11 @@ CLAIM = Claim(
     name="over-data",
     title="Over data: where sharing beats random pruning",
     statement=(
-        "For independent x, y with equal variance profiles s and uncorrelated entries, and m | n, the "
-        "mean variance of pruning is at least that of fold, in every order of the entries, with equality "
-        "iff all s are equal. For i.i.d. pairs fold beats Bernoulli iff gamma >= rho (alpha + beta), "
-        "exact iff gamma >= rho (alpha + beta) + beta: kurtosis 2 and 3 for norms when m | n."
+        "For independent x, y with equal variance profiles s and uncorrelated entries, and m | n, m < n, "
+        "the mean variance of pruning is at least that of fold, in every order of the entries, with "
+        "equality iff all s are equal. For i.i.d. pairs fold is at least as good as Bernoulli iff "
+        "gamma >= rho (alpha + beta), as exact iff gamma >= rho (alpha + beta) + beta: kurtosis 2 and 3 for "
+        "norms when m | n."
     ),
     assumptions=(
         "m divides n (else it is false: see the failures)",

@@ -215,7 +215,7 @@ CLAIM = Claim(
         "Rotations seeded per module, as in the authors' code after submission, leave the product over "
         "modules of (1 - n_l/m) of the bank unused on average, at 1x at most (1-1/m)^m < 1/e: 34.8 % for "
         "the weight tensors of a ResNet-20 with projection shortcuts (34.7 % without), with a standard "
-        "deviation of 6.9 % from seed to seed, so that some hundred seeds spread from 18 to 52 %. Hashing "
+        "deviation of 6.9 % from seed to seed, so that some hundred seeds spread from 18 to 54 %. Hashing "
         "leaves (1-1/m)^n. Both shares need independent starts and are measured on the shipped hash; the "
         "number of colliding pairs of hashing, n(n-1)/m, needs pairwise independence only."
     ),

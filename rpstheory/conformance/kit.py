@@ -10,7 +10,7 @@ from typing import Any
 from rpstheory.conformance import answers, chance, repetition, structure, training
 from rpstheory.conformance.law import Law, Outcome, held_to
 from rpstheory.conformance.sizes import LEVELS, LevelName
-from rpstheory.conformance.subject import FALSE_ALARM, Subject
+from rpstheory.conformance.subject import FALSE_ALARM, Subject, is_integer
 from rpstheory.errors import ArgumentError, KindError, MissingError
 
 Factory = Callable[[int, int, int], Any]
@@ -137,6 +137,7 @@ class Case:
         """
         import pytest
 
+        __tracebackhide__ = True
         outcome = held_to(self.law, self.shared.subject, self.law.check)
         if outcome.status != "holds":
             pytest.skip(f"{outcome.status}: {outcome.seen}")
@@ -202,12 +203,15 @@ def _subject(
         raise ArgumentError(f"{owner}: level={level!r} came; pass one of {', '.join(LEVELS)}")
     if not 0 < false_alarm < 1:
         raise ArgumentError(f"{owner}: false_alarm={false_alarm} came; a chance between 0 and 1 is needed")
+    if not is_integer(first_seed) or first_seed < 0:
+        raise ArgumentError(f"{owner}: first_seed={first_seed!r} came; a whole number >= 0 is needed")
     return Subject(factory, LEVELS[level], golden, first_seed, false_alarm)
 
 
 def _chosen(names: Sequence[str] | None) -> list[Law]:
     if names is None:
         return list(_LAWS)
+    names = [names] if isinstance(names, str) else names
     known = {law.name: law for law in _LAWS}
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -13,9 +13,13 @@ ORDINARY = ((16, 16), (16, 8))
 # One off a power of two, where integers of 8 and 16 bits end, and numbers with no common divisor.
 MIDDLE = ((1, 40), (40, 1), (17, 5), (100, 7), (7, 100), (128, 128), (257, 256), (1000, 300))
 FAR = 2**40
-# The first two share, the last is a budget that pruning can keep.
-FAR_SIZES = ((FAR, 5), (FAR, 2**20), (FAR, 2**39))
+# All but the last share, beyond 32 bits too; the last is a budget that pruning can keep.
+FAR_SIZES = ((FAR, 5), (FAR, 2**20), (FAR, 3 * 2**37), (FAR, 2**39))
 LIGHT = (2**20, 2**10)
+# Every weight is asked: cells beyond 8, 10 and 16 bits, 8 weights for each. In WIDE_DRAWS draws hashing misses
+# one of them with chance 2^17 e^-32 < 2e-9.
+WIDE = ((2**15, 2**12), (2**20, 2**17))
+WIDE_DRAWS = 4
 
 ALL_POSITIONS = 32
 PRIMES = (65537, 998244353, 10**9 + 7, 2038074743, 2**31 - 1, 2**32 - 5, 2**32 + 15)

@@ -10,7 +10,7 @@ import numpy as np
 
 from rpstheory.conformance.declared import meeting
 from rpstheory.conformance.law import Law, Outcome
-from rpstheory.conformance.sizes import ORDINARY
+from rpstheory.conformance.sizes import ORDINARY, WIDE, WIDE_DRAWS
 from rpstheory.conformance.subject import Guarded, Sample, Subject
 from rpstheory.operator import compress, expand
 
@@ -65,6 +65,7 @@ def check_load(subject: Subject) -> Outcome:
             # A cell used with this chance is missed in all draws with chance share / cells.
             rarest = max(rarest, -expm1(log(subject.share / cells) / len(sample.seeds)))
         samples, draws = samples + 1, draws + len(sample.seeds)
+    _check_reach(subject)
     return Outcome(
         "holds",
         f"{samples} sizes, {draws} draws",
@@ -107,6 +108,21 @@ def _check_forbidden_pairs(sample: Sample) -> None:
                 f"both are in cell {row[i]}, but declared never to meet; it carries {load} of these weights"
             )
             raise sample.wrong((i, j), found, draw=int(met[0]))
+
+
+def _check_reach(subject: Subject) -> None:
+    """Every cell of a large bank is used in some draw."""
+    for n, m in WIDE:
+        first = None if subject.drops else subject.build(n, m)
+        if first is None:
+            continue
+        used = np.zeros(first.cells, dtype=bool)
+        for seed in range(subject.first_seed, subject.first_seed + WIDE_DRAWS):
+            used[subject.draw(n, m, seed).answers(range(n))[0]] = True
+        if not used.all():
+            share, cell = 1 - used.mean(), np.argmin(used)
+            found = f"cell {cell}, and {share:.1%} of all, carry no weight in any of {WIDE_DRAWS} draws"
+            raise first.wrong((), found)
 
 
 def _check_unused_cells(sample: Sample) -> None:

@@ -308,7 +308,7 @@ class Subject:
     @cached_property
     def far_sizes(self) -> tuple[tuple[int, int], ...]:
         """Sizes far beyond what a table could hold; a budget that can be kept, for pruning."""
-        return FAR_SIZES[2:] if self.drops else FAR_SIZES[:2]
+        return FAR_SIZES[-1:] if self.drops else FAR_SIZES[:-1]
 
     @property
     def sizes(self) -> list[tuple[int, int]]:
