@@ -55,9 +55,7 @@ def prove(
     level = Level.QUICK if quick else Level.DEEP if deep else Level.STANDARD
     started, clock, cores = now(), time.perf_counter(), len(os.sched_getaffinity(0))
     with _progress() as progress:
-        found = survey(
-            checks, level, jobs=min(jobs or cores, cores), twins=twins, progress=progress
-        )
+        found = survey(checks, level, jobs=min(jobs or cores, cores), twins=twins, progress=progress)
     result = Survey(
         findings=found,
         level=level.name.lower(),

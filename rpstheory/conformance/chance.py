@@ -71,7 +71,7 @@ def check_signs_and_cells(subject: Subject) -> Outcome:
 def check_collisions(subject: Subject) -> Outcome:
     """Weights meet as often as is declared."""
     if not any(meeting(sample.first) for sample in subject.samples()):
-        return Outcome("not declared", "neither collision_probability nor collision_sum")
+        return Outcome("not declared", "no collision_probability, no collision_sum: no closed form")
     return _count(subject, _meetings)
 
 
@@ -85,7 +85,7 @@ def _count(subject: Subject, families: Callable[[Sample], list[Counts]]) -> Outc
         for counts in found:
             number = counts.first_wrong(sample.every, share)
             if number is not None:
-                raise sample.wrong(counts.places[number], counts.words(number))
+                raise sample.wrong(counts.places[number], counts.words(number) + _if_frozen(sample))
             comparisons += len(counts.places)
         deviation = max((counts.detectable(share) for counts in found), default=0.0)
         if deviation and not sample.every:
@@ -98,6 +98,11 @@ def _count(subject: Subject, families: Callable[[Sample], list[Counts]]) -> Outc
     if not comparisons:
         return Outcome("does not apply", "nothing can be counted")
     return Outcome("holds", f"{samples} sizes, {draws} draws, {comparisons} counts", sharpest[1])
+
+
+def _if_frozen(sample: Sample) -> str:
+    frozen = all((drawn == drawn[0]).all() for drawn in (sample.cells, sample.signs))
+    return f"; all {len(sample.seeds)} draws are the same: is the seed used?" if frozen else ""
 
 
 def _across_seeds(sample: Sample, drops: bool) -> list[Counts]:

@@ -162,6 +162,8 @@ def parametrize_with_laws(
     level: LevelName = "quick",
     golden: str | None = None,
     laws: Sequence[str] | None = None,
+    first_seed: int = 0,
+    false_alarm: float = FALSE_ALARM,
 ) -> Callable[[Any], Any]:
     """A decorator that turns a test function of one argument ``law`` into a test for each law.
 
@@ -172,11 +174,13 @@ def parametrize_with_laws(
         level: "quick" or "full".
         golden: The :func:`fingerprint` that it must have.
         laws: Names of the laws to ask, in place of all.
+        first_seed: As for :func:`check_mapping`.
+        false_alarm: As for :func:`check_mapping`, for all the tests together.
 
     Raises:
         MissingError: If pytest is not installed.
         KindError: If ``factory`` cannot be called.
-        ArgumentError: If the level or a law is unknown.
+        ArgumentError: If the level or a law is unknown, or a number is out of range.
     """
     try:
         import pytest
@@ -184,8 +188,12 @@ def parametrize_with_laws(
         raise MissingError(
             "parametrize_with_laws: pytest is not installed; install it, or call check_mapping"
         ) from None
-    _subject(factory, level, golden, 0, FALSE_ALARM)
-    shared = _Shared(lambda: _subject(factory, level, golden, 0, FALSE_ALARM))
+
+    def make() -> Subject:
+        return _subject(factory, level, golden, first_seed, false_alarm)
+
+    make()
+    shared = _Shared(make)
     return pytest.mark.parametrize(
         "law", [pytest.param(Case(law, shared), id=law.name) for law in _chosen(laws)]
     )

@@ -116,6 +116,7 @@ def held_to(law: Law, subject: Subject, check: Callable[[Subject], T]) -> T:
     Raises:
         LawBroken: If it finds a counter-example.
     """
+    __tracebackhide__ = True  # pytest shows the law that is broken, not this
     try:
         return check(subject)
     except CounterExample as example:

@@ -16,8 +16,8 @@ FAR = 2**40
 # All but the last share, beyond 32 bits too; the last is a budget that pruning can keep.
 FAR_SIZES = ((FAR, 5), (FAR, 2**20), (FAR, 3 * 2**37), (FAR, 2**39))
 LIGHT = (2**20, 2**10)
-# Every weight is asked: cells beyond 8, 10 and 16 bits, 8 weights for each. In WIDE_DRAWS draws hashing misses
-# one of them with chance 2^17 e^-32 < 2e-9.
+# Every weight is asked: cells beyond 8, 10 and 16 bits, 8 weights for each. In WIDE_DRAWS draws hashing
+# misses one of them with chance 2^17 e^-32 < 2e-9.
 WIDE = ((2**15, 2**12), (2**20, 2**17))
 WIDE_DRAWS = 4
 

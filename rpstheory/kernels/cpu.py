@@ -18,6 +18,27 @@ from numba import njit
 from rpstheory import hashing
 from rpstheory.errors import ShapeError
 from rpstheory.kernels import reference
+from rpstheory.kernels.field import (
+    HEAD,
+    KEEP,
+    LIMIT,
+    NARROW,
+    SIGN,
+    START,
+    START_LOW,
+    P,
+    coefficient,
+    cubic,
+    first_values,
+    inner,
+    kernel,
+    key_of,
+    last_differences,
+    scaled,
+    sign_words,
+    start_of,
+    value_at,
+)
 from rpstheory.kernels.lanes import (
     add_pair,
     add_pair_products,
@@ -27,12 +48,10 @@ from rpstheory.kernels.lanes import (
     load,
     load_bits,
     load_values,
-    minus,
     plus,
     store,
     store_bits,
     store_slots,
-    store_words,
     sum_of,
     zeros,
 )
@@ -51,25 +70,15 @@ from rpstheory.mappings.keep import rounds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-LIMIT = 2**30  # weights; the hash below is exact for positions under it
 WIDEST = 2**24  # cells; beyond, the table of the scatter would take gigabytes
 BLOCK = 32  # cells kept in registers
 SHORTEST_LAP = 16  # below, a fold is added like chunks: most of a block would lie outside the lap
-HEAD = 64  # field values computed one by one before third differences take over
 BATCH = 64  # weights hashed before they are scattered; short enough for the two to overlap
 STRETCH = 1024  # weights whose fate is held at once
 
 _U64 = np.uint64
-_P = _U64(hashing.PRIME)
-_GOLDEN = _U64(hashing.GOLDEN)
-_FIRST = _U64(hashing.FIRST_MULTIPLIER)
-_SECOND = _U64(hashing.SECOND_MULTIPLIER)
-_NARROW = _U64(hashing.NARROW)
 _LOW = _U64(2**32 - 1)
 _ONE = _U64(1)
-_PER_SEED = hashing.COEFFICIENTS
-_SIGN, _START = hashing.SIGN_STREAM, hashing.START_STREAM
-_START_LOW, _KEEP = hashing.START_LOW_STREAM, hashing.KEEP_STREAM
 
 
 def inner_products(
@@ -174,16 +183,6 @@ def _rows(name: str, x: NDArray[Any], n: int, count: int) -> NDArray[np.float64]
     return np.ascontiguousarray(x.reshape(-1, n), dtype=np.float64)
 
 
-def _kernel(function: Any) -> Any:
-    """``njit`` with a cache on disk, or without where no folder can be written."""
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # numba's "no locator available"
-        return njit(nogil=True, error_model="numpy")(function)
-
-
-# Only ever called from a kernel: numba need not build a door from Python.
-_inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy", forceinline=True)
 _reordered = njit(
     no_cpython_wrapper=True,
     no_cfunc_wrapper=True,
@@ -191,105 +190,8 @@ _reordered = njit(
     fastmath={"reassoc", "contract", "nsz"},
 )
 
-# ------------------------------------------------------------------------------------- the hash
 
-
-@_inner
-def _mix(word: Any) -> Any:
-    word = (word ^ (word >> _U64(30))) * _FIRST
-    word = (word ^ (word >> _U64(27))) * _SECOND
-    return word ^ (word >> _U64(31))
-
-
-@_inner
-def _key(seed: Any) -> Any:
-    return _mix(seed + _GOLDEN)
-
-
-@_inner
-def _coefficient(key: Any, number: Any) -> Any:
-    value = _mix(key + (_U64(number) + _ONE) * _GOLDEN)
-    value = (value & _P) + ((value >> _U64(31)) & _P) + (value >> _U64(62))
-    value = (value & _P) + (value >> _U64(31))
-    return min(value, value - _P)
-
-
-@_inner
-def _cubic(key: Any, stream: Any) -> Any:
-    c = _PER_SEED * stream
-    return (
-        _coefficient(key, c),
-        _coefficient(key, c + 1),
-        _coefficient(key, c + 2),
-        _coefficient(key, c + 3),
-    )
-
-
-@_inner
-def _shorter(value: Any) -> Any:
-    """The same mod P; below 2^32, as the mask tells LLVM, while the value is below 2^62."""
-    return ((value & _P) + (value >> _U64(31))) & _LOW
-
-
-@_inner
-def _horner(c: Any, v: Any) -> Any:
-    """The cubic at v < 2^30: the steps stay below 7/4, 15/8 and 31/16 of 2^31, so below 2P."""
-    v &= _LOW
-    value = _shorter((c[3] & _LOW) * v + c[2])
-    value = _shorter(value * v + c[1])
-    value = _shorter(value * v + c[0])
-    return min(value, value - _P)
-
-
-@_inner
-def _start(high: Any, low: Any, chunk: Any, size: Any) -> Any:
-    value = _horner(high, _U64(chunk))
-    if size > _NARROW:
-        return np.int64((value * _P + _horner(low, _U64(chunk))) % size)
-    return np.int64(_scaled(value, size))
-
-
-@_inner
-def _scaled(value: Any, size: Any) -> Any:
-    """``value * size // P`` without a division, for size <= 2^20."""
-    product = value * size
-    return (product + (product >> _U64(31)) + _ONE) >> _U64(31)
-
-
-@_inner
-def _first_values(c: Any, values: Any, count: Any) -> Any:
-    for t in range(count):
-        values[t] = _horner(c, _U64(t))
-
-
-@_inner
-def _last_differences(values: Any) -> Any:
-    """Values 48..63 and their backward differences of stride 16; a cubic's third is constant."""
-    a, b = load_values(values, 0), load_values(values, 16)
-    c, d = load_values(values, 32), load_values(values, 48)
-    once = minus(d, c)
-    before = minus(c, b)
-    twice = minus(once, before)
-    return d, once, twice, minus(twice, minus(before, minus(b, a)))
-
-
-@_inner
-def _sign_words(c: Any, count: Any, values: Any, octets: Any) -> None:
-    """The signs of 16 * count weights, a bit each; up to 15 more words are written."""
-    head = min(HEAD, count)
-    _first_values(c, values, (head + 7) & ~7)
-    for t in range(0, head, 16):
-        store_words(octets, 2 * t, load_values(values, t))
-    if count > HEAD:
-        value, once, twice, thrice = _last_differences(values)
-        for t in range(HEAD, count, 16):
-            twice = plus(twice, thrice)
-            once = plus(once, twice)
-            value = plus(value, once)
-            store_words(octets, 2 * t, value)
-
-
-@_inner
+@inner
 def _bits(octets: Any, position: Any) -> Any:
     """57 bits or more from any bit on."""
     return load_bits(octets, position >> 3) >> _U64(position & 7)
@@ -301,7 +203,7 @@ def _bits(octets: Any, position: Any) -> Any:
 # that 32 cells read every lap in one stretch, wherever its shift makes it turn.
 
 
-@_kernel
+@kernel
 def _fold(x: Any, y: Any, same: Any, m: Any, first: Any, out: Any) -> None:
     n = x.shape[1]
     laps = -(-n // m)
@@ -317,13 +219,13 @@ def _fold(x: Any, y: Any, same: Any, m: Any, first: Any, out: Any) -> None:
             _lay(x[d], m, long_x)
         if d < y.shape[0] and not same:
             _lay(y[d], m, long_y)
-        key = _key(first + _U64(d))
-        high = _cubic(key, _START)
-        low = _cubic(key, _START_LOW) if m > _NARROW else high
+        key = key_of(first + _U64(d))
+        high = cubic(key, START)
+        low = cubic(key, START_LOW) if m > NARROW else high
         for lap in range(laps):
-            shift = _start(high, low, lap, _U64(m))
+            shift = start_of(high, low, lap, _U64(m))
             begins[lap] = m - shift if shift else 0
-        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
+        sign_words(cubic(key, SIGN), 0, -(-n // 16), values, octets)
         _lay_bits(octets, m, laps, signs)
         if same:
             out[d] = _lap_norm(long_x, signs, begins, m)
@@ -331,7 +233,7 @@ def _fold(x: Any, y: Any, same: Any, m: Any, first: Any, out: Any) -> None:
             out[d] = _lap_product(long_x, long_y, signs, begins, m)
 
 
-@_inner
+@inner
 def _lay(x: Any, m: Any, rows: Any) -> None:
     for lap in range(-(-x.size // m)):
         at, length = lap * (m + BLOCK), min(m, x.size - lap * m)
@@ -341,7 +243,7 @@ def _lay(x: Any, m: Any, rows: Any) -> None:
             rows[at + m + i] = x[lap * m + i]
 
 
-@_inner
+@inner
 def _lay_bits(octets: Any, m: Any, laps: Any, rows: Any) -> None:
     """A row is 32 bits, two whole words, longer than a lap: words only move, they never shift."""
     for lap in range(laps):
@@ -355,7 +257,7 @@ def _lay_bits(octets: Any, m: Any, laps: Any, rows: Any) -> None:
         store_bits(rows, end >> 3, kept | ((_bits(octets, lap * m) & _LOW) << shift))
 
 
-@_inner
+@inner
 def _lap_product(x: Any, y: Any, signs: Any, begins: Any, m: Any) -> Any:
     total = zeros()
     for cell in range(0, m, BLOCK):
@@ -383,7 +285,7 @@ def _lap_product(x: Any, y: Any, signs: Any, begins: Any, m: Any) -> Any:
     return sum_of(total)
 
 
-@_inner
+@inner
 def _lap_norm(x: Any, signs: Any, begins: Any, m: Any) -> Any:
     total = zeros()
     for cell in range(0, m, BLOCK):
@@ -412,7 +314,7 @@ def _lap_norm(x: Any, signs: Any, begins: Any, m: Any) -> Any:
 # y side by side. Slots are numbered by their first float64: 2 * cell, plus half the table for a minus.
 
 
-@_kernel
+@kernel
 def _hashed(x: Any, y: Any, m: Any, first: Any, out: Any) -> None:
     n = x.shape[1]
     words = -(-n // 16)
@@ -424,10 +326,10 @@ def _hashed(x: Any, y: Any, m: Any, first: Any, out: Any) -> None:
     twos = slots.view(np.uint64)  # two slots at a load
     for d in range(out.size):
         _side_by_side(x, y, d, pairs)
-        key = _key(first + _U64(d))
-        _sign_words(_cubic(key, _SIGN), words, values, octets)
-        _first_values(_cubic(key, _START), values, HEAD)
-        value, once, twice, thrice = _last_differences(values)
+        key = key_of(first + _U64(d))
+        sign_words(cubic(key, SIGN), 0, words, values, octets)
+        first_values(cubic(key, START), 0, values, HEAD)
+        value, once, twice, thrice = last_differences(values)
         head = min(words, HEAD // 16)
         for word in range(head):
             bits, fresh = load_bits(octets, 2 * word), load_values(values, 16 * word)
@@ -445,7 +347,7 @@ def _hashed(x: Any, y: Any, m: Any, first: Any, out: Any) -> None:
         out[d] = _slot_product(table)
 
 
-@_kernel
+@kernel
 def _runs(x: Any, y: Any, plan: Any, first: Any, out: Any) -> None:
     n = x.shape[1]
     rows, columns, tall, wide, m, starts = plan
@@ -455,14 +357,14 @@ def _runs(x: Any, y: Any, plan: Any, first: Any, out: Any) -> None:
     values = np.empty(HEAD, dtype=np.uint32)
     for d in range(out.size):
         _side_by_side(x, y, d, pairs)
-        key = _key(first + _U64(d))
-        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
-        high = _cubic(key, _START)
-        low = _cubic(key, _START_LOW) if starts > _NARROW else high
+        key = key_of(first + _U64(d))
+        sign_words(cubic(key, SIGN), 0, -(-n // 16), values, octets)
+        high = cubic(key, START)
+        low = cubic(key, START_LOW) if starts > NARROW else high
         for row in range(rows):
             tile, offset = row // tall * across, row % tall * wide
             for column in range(0, columns, wide):
-                cell = _start(high, low, tile, _U64(starts)) + offset
+                cell = start_of(high, low, tile, _U64(starts)) + offset
                 tile += 1
                 at, length = row * columns + column, min(wide, columns - column)
                 _add_run(pairs, octets, at, length, cell, table)
@@ -470,12 +372,12 @@ def _runs(x: Any, y: Any, plan: Any, first: Any, out: Any) -> None:
         out[d] = _slot_product(table)
 
 
-@_inner
+@inner
 def _slots(cells: Any) -> Any:
     return (cells + 3) // 4 * 16
 
 
-@_inner
+@inner
 def _side_by_side(x: Any, y: Any, d: Any, pairs: Any) -> None:
     if d < x.shape[0]:
         for i in range(x.shape[1]):
@@ -485,7 +387,7 @@ def _side_by_side(x: Any, y: Any, d: Any, pairs: Any) -> None:
             pairs[2 * i + 1] = y[d, i]
 
 
-@_inner
+@inner
 def _scatter(twos: Any, words: Any, pairs: Any, at: Any, table: Any) -> None:
     for i in range(8 * words):
         two = twos[i]
@@ -493,7 +395,7 @@ def _scatter(twos: Any, words: Any, pairs: Any, at: Any, table: Any) -> None:
         add_pair(table, two >> _U64(32), pairs, at + 4 * i + 2)
 
 
-@_inner
+@inner
 def _add_run(pairs: Any, octets: Any, at: Any, length: Any, cell: Any, table: Any) -> None:
     half = table.size // 2
     for begin in range(0, length, BLOCK):
@@ -504,7 +406,7 @@ def _add_run(pairs: Any, octets: Any, at: Any, length: Any, cell: Any, table: An
             bits >>= _ONE
 
 
-@_inner
+@inner
 def _wrap(table: Any, end: Any) -> None:
     """Slots from ``end`` on, of either sign, are moved to the bank's beginning."""
     half = table.size // 2
@@ -514,7 +416,7 @@ def _wrap(table: Any, end: Any) -> None:
             table[slot] = 0.0
 
 
-@_inner
+@inner
 def _slot_product(table: Any) -> Any:
     """<Sx, Sy>; leaves the table empty."""
     half = table.size // 2
@@ -527,7 +429,7 @@ def _slot_product(table: Any) -> Any:
     return 0.5 * sum_of(total)
 
 
-@_kernel
+@kernel
 def _draw_runs(plan: Any, first: Any, cells: Any, signs: Any) -> None:
     n = cells.shape[1]
     rows, columns, tall, wide, m, starts = plan
@@ -535,13 +437,13 @@ def _draw_runs(plan: Any, first: Any, cells: Any, signs: Any) -> None:
     octets = np.zeros(n // 8 + 48, dtype=np.uint8)
     values = np.empty(HEAD, dtype=np.uint32)
     for d in range(cells.shape[0]):
-        key = _key(first + _U64(d))
-        _sign_words(_cubic(key, _SIGN), -(-n // 16), values, octets)
-        high, low = _cubic(key, _START), _cubic(key, _START_LOW)
+        key = key_of(first + _U64(d))
+        sign_words(cubic(key, SIGN), 0, -(-n // 16), values, octets)
+        high, low = cubic(key, START), cubic(key, START_LOW)
         for row in range(rows):
             tile, offset = row // tall * across, row % tall * wide
             for column in range(0, columns, wide):
-                cell = _start(high, low, tile, _U64(starts)) + offset
+                cell = start_of(high, low, tile, _U64(starts)) + offset
                 tile += 1
                 at = row * columns + column
                 for i in range(min(wide, columns - column)):
@@ -552,11 +454,11 @@ def _draw_runs(plan: Any, first: Any, cells: Any, signs: Any) -> None:
 # ------------------------------------------------------------------------------------- keep
 
 
-@_kernel
+@kernel
 def _keep(x: Any, y: Any, turns: Any, n: Any, width: Any, bound: Any, first: Any, out: Any) -> None:
     kept, places, steps = _keep_space(turns, n, width)
     for d in range(out.size):
-        cubics = _keep_cubics(_key(first + _U64(d)), turns)
+        cubics = _keep_cubics(key_of(first + _U64(d)), turns)
         _tabulate(cubics, turns, width, steps)
         this_x, this_y = x[min(d, x.shape[0] - 1)], y[min(d, y.shape[0] - 1)]
         total = 0.0
@@ -567,11 +469,11 @@ def _keep(x: Any, y: Any, turns: Any, n: Any, width: Any, bound: Any, first: Any
         out[d] = total
 
 
-@_kernel
+@kernel
 def _draw_keep(turns: Any, n: Any, width: Any, bound: Any, first: Any, signs: Any) -> None:
     kept, places, steps = _keep_space(turns, n, width)
     for d in range(signs.shape[0]):
-        cubics = _keep_cubics(_key(first + _U64(d)), turns)
+        cubics = _keep_cubics(key_of(first + _U64(d)), turns)
         _tabulate(cubics, turns, width, steps)
         for at in range(0, n, kept.size):
             length = min(kept.size, n - at)
@@ -580,39 +482,39 @@ def _draw_keep(turns: Any, n: Any, width: Any, bound: Any, first: Any, signs: An
                 signs[d, at + i] = np.int64(kept[i])
 
 
-@_inner
+@inner
 def _keep_space(turns: Any, n: Any, width: Any) -> Any:
     """Fates and places of a stretch of whole rows of the square, and the round functions' tables."""
     stretch = width * max(1, min(STRETCH, n + width) // width)
     return np.empty(stretch), np.empty((2, stretch), np.uint32), np.empty((turns, width), np.uint32)
 
 
-@_inner
+@inner
 def _keep_cubics(key: Any, turns: Any) -> Any:
     """The round functions; for a Bernoulli draw the two halves of a weight's value."""
     cubics = np.empty((max(2, turns), 4), dtype=np.uint64)
     stride = 2 if turns else 1
     for i in range(cubics.shape[0]):
         for c in range(4):
-            cubics[i, c] = _coefficient(key, _PER_SEED * (_KEEP + stride * i) + c)
+            cubics[i, c] = coefficient(key, hashing.COEFFICIENTS * (KEEP + stride * i) + c)
     return cubics
 
 
-@_inner
+@inner
 def _row(cubics: Any, i: Any) -> Any:
     return cubics[i, 0], cubics[i, 1], cubics[i, 2], cubics[i, 3]
 
 
-@_inner
+@inner
 def _tabulate(cubics: Any, turns: Any, side: Any, steps: Any) -> None:
     """Each round function at every argument: n weights ask for side of them over and over."""
     for turn in range(turns):
         c = _row(cubics, turn)
         for right in range(side):
-            steps[turn, right] = _scaled(_horner(c, _U64(right)), _U64(side))
+            steps[turn, right] = scaled(value_at(c, _U64(right)), _U64(side))
 
 
-@_inner
+@inner
 def _fates(
     cubics: Any,
     steps: Any,
@@ -637,11 +539,11 @@ def _fates(
         high, low = _row(cubics, 0), _row(cubics, 1)
         for i in range(length):
             position = _U64(at + i)
-            value = _horner(high, position) * _P + _horner(low, position)
+            value = value_at(high, position) * P + value_at(low, position)
             kept[i] = 1.0 if value < bound else 0.0
 
 
-@_inner
+@inner
 def _permute(steps: Any, row: Any, length: Any, left: Any, right: Any) -> None:
     """Whole rows of the square through all rounds, side by side."""
     side = steps.shape[1]
@@ -659,7 +561,7 @@ def _permute(steps: Any, row: Any, length: Any, left: Any, right: Any) -> None:
             left[i] = before
 
 
-@_inner
+@inner
 def _walk(steps: Any, place: Any) -> Any:
     """One place through all rounds."""
     side = steps.shape[1]

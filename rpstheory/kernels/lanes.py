@@ -3,7 +3,8 @@
 Two kinds: eight float64, for sums, and sixteen field values of 32 bits, for hashing. LLVM splits them
 on machines with shorter registers. Little-endian machines only.
 
-Numba's cache compares the source of ``cpu.py`` alone: after a change here, delete ``__pycache__``.
+Numba's cache compares the source of the file with the kernel alone: after a change here or in
+``field.py``, delete ``__pycache__``.
 """
 
 from __future__ import annotations
@@ -203,6 +204,17 @@ def load_values(typing: Any, array: Any, at: Any) -> Any:
         return builder.load(_place(context, builder, signature, args, 0, _VALUES), align=4)
 
     return _values(array, at), generate
+
+
+@intrinsic
+def store_values(typing: Any, array: Any, at: Any, values: Any) -> Any:
+    """``array[at : at + 16] = values``."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[2], _place(context, builder, signature, args, 0, _VALUES), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, at, values), generate
 
 
 @intrinsic

@@ -367,3 +367,32 @@ def test_check_refuses_a_mapping_in_place_of_a_factory(check):
 def test_check_refuses_a_false_alarm_that_is_no_chance(chance):
     with pytest.raises(ArgumentError, match="false_alarm=.* came; a chance between 0 and 1 is needed"):
         check_mapping(Fold, false_alarm=chance)
+
+
+def test_seed_that_is_not_used_is_said():
+    with pytest.raises(LawBroken, match="draws are the same: is the seed used"):
+        check_mapping(lambda n, m, seed: Fold(n, m, 7), laws=["unbiased"])
+
+
+def test_cells_that_are_out_of_reach_in_a_large_bank_are_found():
+    class Narrow:
+        def __init__(self, n, m, seed):
+            self.n, self.m, self.whole = n, m, Hashed(n, m, seed)
+
+        def cell(self, i):
+            return self.whole.cell(i) % 2**16
+
+        def sign(self, i):
+            return self.whole.sign(i)
+
+    found = "n=1048576, m=131072(.|\n)*cell 65536, and 50.0% of all, carry no weight"
+    with pytest.raises(LawBroken, match=found):
+        check_mapping(Narrow, laws=["load"])
+
+
+@pytest.mark.parametrize("first_seed", [-1, 0.5, "0"])
+def test_first_seed_is_a_whole_number(first_seed):
+    with pytest.raises(ArgumentError, match="first_seed=.* came; a whole number >= 0 is needed"):
+        check_mapping(Fold, first_seed=first_seed)
+    with pytest.raises(ArgumentError, match="first_seed=.* came"):
+        parametrize_with_laws(Fold, first_seed=first_seed)

@@ -14,6 +14,7 @@ from rpstheory.hashing import NARROW, PRIME
 from rpstheory.kernels import reference
 
 cpu = pytest.importorskip("rpstheory.kernels.cpu", reason="numba is not installed")
+field = pytest.importorskip("rpstheory.kernels.field")
 
 seeds = st.one_of(st.integers(0, 2**64 - 1), st.integers(2**64 - 3, 2**64 - 1))
 draws = st.integers(1, 3)
@@ -150,7 +151,7 @@ def test_scaling_without_a_division_is_exact_where_the_quotient_changes():
         quotients = np.unique(np.linspace(0, size - 1, 1000).astype(np.int64))
         first = -(-quotients * PRIME // size)  # smallest value with this quotient
         values = np.unique(np.clip(np.concatenate([first - 1, first]), 0, PRIME - 1))
-        scaled = cpu._scaled.py_func(values.astype(np.uint64), np.uint64(size))
+        scaled = field.scaled.py_func(values.astype(np.uint64), np.uint64(size))
         assert np.array_equal(scaled, values * size // PRIME)
 
 
