@@ -1,0 +1,170 @@
+"""Expand and compress for torch, each the other's gradient; nothing is kept per weight.
+
+Both are torch operators, so that compilers and exporters see one node. In eager mode a call costs half
+as much when it does not go through the dispatcher, and that is the way taken where nobody is watching.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+from nn.bridge import mapping_of
+from nn.kernels import reference
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def expand(
+    bank: torch.Tensor,
+    roots: torch.Tensor,
+    edges: torch.Tensor,
+    mapping: str,
+    first: int,
+    count: int,
+    scale: float,
+) -> torch.Tensor:
+    """``scale / root * sign * bank[cell]`` at positions first … first + count - 1.
+
+    Args:
+        bank: (m,) floats.
+        roots: (segments,) float64: what each stretch of cells is divided by.
+        edges: (segments,) int64: the first cell of each stretch, 0 first.
+        mapping: Names the mapping, as :func:`nn.bridge.key_of` does.
+        first: Position of the first weight.
+        count: Number of weights.
+        scale: The module's lambda.
+
+    Returns:
+        (count,), in the kind of the bank.
+    """
+    if _unwatched(bank):
+        return _Expand.apply(bank, roots, edges, mapping, first, count, scale)  # type: ignore[no-untyped-call]
+    return expand_op(bank, roots, edges, mapping, first, count, scale)
+
+
+def compress(
+    values: torch.Tensor,
+    roots: torch.Tensor,
+    edges: torch.Tensor,
+    mapping: str,
+    first: int,
+    m: int,
+    scale: float,
+) -> torch.Tensor:
+    """The adjoint of :func:`expand`: ``scale / root * sign * values``, summed over each of m cells.
+
+    In every cell in order of position: the same bits whatever the number of threads.
+    """
+    if _unwatched(values):
+        return _Compress.apply(values, roots, edges, mapping, first, m, scale)  # type: ignore[no-untyped-call]
+    return compress_op(values, roots, edges, mapping, first, m, scale)
+
+
+def _expand(
+    bank: torch.Tensor,
+    roots: torch.Tensor,
+    edges: torch.Tensor,
+    mapping: str,
+    first: int,
+    count: int,
+    scale: float,
+) -> torch.Tensor:
+    which, factors = mapping_of(mapping), (scale / roots).to(bank.dtype)
+    plan = _cpu_plan(which, bank)
+    if plan is None:
+        return reference.expand(which, bank, factors, edges, first, count)
+    from nn.kernels import cpu
+
+    out, source = bank.new_empty(count), bank.detach().contiguous().numpy()
+    cpu.expand(plan, source, edges.numpy(), factors.numpy(), first, out.numpy(), torch.get_num_threads())
+    return out
+
+
+def _compress(
+    values: torch.Tensor,
+    roots: torch.Tensor,
+    edges: torch.Tensor,
+    mapping: str,
+    first: int,
+    m: int,
+    scale: float,
+) -> torch.Tensor:
+    which, factors = mapping_of(mapping), (scale / roots).to(values.dtype)
+    plan = _cpu_plan(which, values)
+    if plan is None:
+        return reference.compress(which, values.detach(), factors, edges, first)
+    from nn.kernels import cpu
+
+    bank, source = values.new_zeros(m), values.detach().contiguous().numpy()
+    cpu.compress(plan, source, edges.numpy(), factors.numpy(), first, bank.numpy(), torch.get_num_threads())
+    return bank
+
+
+def _keep(ctx: Any, inputs: Any, output: Any) -> None:
+    source, ctx.roots, ctx.edges, ctx.mapping, ctx.first, _, ctx.scale = inputs
+    ctx.size = len(source)
+
+
+def _expand_backward(ctx: Any, grad: torch.Tensor) -> Any:
+    found = compress(grad, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.size, ctx.scale)
+    return found, None, None, None, None, None, None
+
+
+def _compress_backward(ctx: Any, grad: torch.Tensor) -> Any:
+    found = expand(grad, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.size, ctx.scale)
+    return found, None, None, None, None, None, None
+
+
+class _Expand(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> torch.Tensor:
+        _keep(ctx, inputs, None)
+        return _expand(*inputs)
+
+    backward = staticmethod(_expand_backward)
+
+
+class _Compress(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> torch.Tensor:
+        _keep(ctx, inputs, None)
+        return _compress(*inputs)
+
+    backward = staticmethod(_compress_backward)
+
+
+expand_op = torch.library.custom_op("rps::expand", _expand, mutates_args=())
+compress_op = torch.library.custom_op("rps::compress", _compress, mutates_args=())
+expand_op.register_autograd(_expand_backward, setup_context=_keep)
+compress_op.register_autograd(_compress_backward, setup_context=_keep)
+
+
+@expand_op.register_fake
+def _(bank: Any, roots: Any, edges: Any, mapping: str, first: int, count: int, scale: float) -> Any:
+    return bank.new_empty(count)
+
+
+@compress_op.register_fake
+def _(values: Any, roots: Any, edges: Any, mapping: str, first: int, m: int, scale: float) -> Any:
+    return values.new_empty(m)
+
+
+def _unwatched(tensor: torch.Tensor) -> bool:
+    return (
+        not torch.compiler.is_compiling()
+        and type(tensor) in _PLAIN
+        and tensor.device.type in ("cpu", "cuda")
+        and not is_in_torch_dispatch_mode()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _cpu_plan(mapping: Any, like: torch.Tensor) -> Any:
+    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
+        return None
+    from nn.kernels.cpu import plan_of
+
+    return plan_of(mapping)

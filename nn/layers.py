@@ -1,0 +1,146 @@
+"""Modules whose weight is read from a bank: the same class, with a property in place of a parameter.
+
+A shared module is an instance of a subclass of its own class, made once for each class and set of names;
+its forward is the one it had, and ``module.weight`` a tensor that autograd follows into the bank.
+Different are only those that need not form their weight: embeddings, which read the rows of their tokens,
+and a Linear without gradients for a few rows of x; and recurrent networks, which cache their weights.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn as tnn
+import torch.nn.functional as tnnf
+
+from nn.bank import View
+
+_VIEWS = "_views"
+
+
+class Shared:
+    """What every shared module has besides its own class."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """The class is made again where the module is unpickled or copied."""
+        return _blank, (own_class(self), type(self).names), self.__getstate__()  # type: ignore[attr-defined]
+
+
+def _blank(base: type, names: tuple[str, ...]) -> Any:
+    kind: Any = shared_class(base, names)
+    return kind.__new__(kind)
+
+
+@cache
+def shared_class(base: type, names: tuple[str, ...]) -> type:
+    """The subclass of ``base`` that reads the named weights from a bank."""
+    body: dict[str, Any] = {name: _property(name) for name in names}
+    body |= {"names": names, "__doc__": base.__doc__, "__module__": __name__}
+    own = _OWN_FORWARD.get(base.forward)  # type: ignore[attr-defined]
+    if own is not None and "weight" in names:
+        body["forward"] = own
+    if issubclass(base, tnn.RNNBase):
+        body["_flat_weights"] = property(_flat_weights, _ignore)
+        body["flatten_parameters"] = body["_update_flat_weights"] = lambda self: None
+        body["__getstate__"] = lambda self: self.__dict__.copy()
+        body["__setstate__"] = tnn.Module.__setstate__  # the bank may still be on its way
+    return type(f"Shared{base.__name__}", (Shared, base), body)
+
+
+def share_parameters(module: tnn.Module, views: dict[str, View]) -> None:
+    """Put the views in the place of the module's parameters of these names."""
+    for name in views:
+        del module._parameters[name]
+    module.__dict__.setdefault(_VIEWS, {}).update(views)
+    if isinstance(module, tnn.RNNBase):
+        for name in ("_flat_weights", "_flat_weight_refs"):
+            module.__dict__.pop(name, None)
+    kind: Any = type(module)
+    module.__class__ = shared_class(kind, tuple(views))
+
+
+def restore_parameters(module: tnn.Module, parameters: dict[str, tnn.Parameter]) -> None:
+    """The opposite of :func:`share_parameters`: the module's own class, with parameters again."""
+    module.__class__ = own_class(module)
+    del module.__dict__[_VIEWS]
+    for name, parameter in parameters.items():
+        module.register_parameter(name, parameter)
+    if isinstance(module, tnn.RNNBase):
+        module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
+        module._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]  # its other caches
+
+
+def own_class(module: Any) -> type:
+    """The class that the module had before it was shared."""
+    return type(module).__mro__[2] if isinstance(module, Shared) else type(module)
+
+
+def views_of(module: tnn.Module) -> dict[str, View]:
+    """The views of a module by name; empty where nothing is shared."""
+    return module.__dict__.get(_VIEWS, {})
+
+
+def _property(name: str) -> property:
+    def read(self: Any) -> torch.Tensor:
+        return self.__dict__[_VIEWS][name].read()
+
+    read.__name__ = name
+    return property(read)
+
+
+def _flat_weights(self: Any) -> list[torch.Tensor]:
+    return [getattr(self, name) for name in self._flat_weights_names]
+
+
+def _ignore(self: Any, value: Any) -> None:
+    """Recurrent modules write the list when they are built or moved; it is read anew each time."""
+
+
+def _linear(self: Any, input: torch.Tensor) -> torch.Tensor:
+    view: View = self.__dict__[_VIEWS]["weight"]
+    found = view.product(input)
+    if found is None:
+        return tnnf.linear(input, view.read(), self.bias)
+    return found if self.bias is None else found + self.bias
+
+
+def _embedding(self: Any, input: torch.Tensor) -> torch.Tensor:
+    if self.max_norm is not None or self.scale_grad_by_freq:  # these look at the table as a whole
+        return tnn.Embedding.forward(self, input)
+    found = self.__dict__[_VIEWS]["weight"].rows(input)
+    if self.padding_idx is None:
+        return found
+    return torch.where((input == self.padding_idx).unsqueeze(-1), found.detach(), found)
+
+
+def _embedding_bag(
+    self: Any,
+    input: torch.Tensor,
+    offsets: torch.Tensor | None = None,
+    per_sample_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
+    if self.max_norm is not None or self.scale_grad_by_freq:
+        return tnn.EmbeddingBag.forward(self, input, offsets, per_sample_weights)
+    flat = input.reshape(-1)
+    table = self.__dict__[_VIEWS]["weight"].rows(tnnf.pad(flat, (1, 0)))  # row 0 stands for the padding
+    place = torch.arange(1, len(flat) + 1, device=flat.device)
+    if self.padding_idx is not None:
+        place = torch.where(flat == self.padding_idx, 0, place)
+    return tnnf.embedding_bag(
+        place.view(input.shape),
+        table,
+        offsets,
+        mode=self.mode,
+        per_sample_weights=per_sample_weights,
+        include_last_offset=self.include_last_offset,
+        padding_idx=None if self.padding_idx is None else 0,
+    )
+
+
+_OWN_FORWARD = {
+    tnn.Linear.forward: _linear,
+    tnn.Embedding.forward: _embedding,
+    tnn.EmbeddingBag.forward: _embedding_bag,
+}

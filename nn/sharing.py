@@ -1,0 +1,246 @@
+"""A model whose weights are read from a bank, and back."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from collections.abc import Mapping as Dict
+from typing import Any, Literal
+
+import torch
+import torch.nn as tnn
+
+from nn.bank import Bank, View, standard_normal
+from nn.bridge import Mapping, drawn
+from nn.gamma import Scaler, Span
+from nn.layers import restore_parameters, share_parameters, views_of
+from nn.planning import Found, Group, Plan, Scope, plan, survey
+from rpstheory.errors import ArgumentError, DataError, ShapeError
+
+Init = Literal["module", "project"]
+NAME = "shared_bank"
+BLOCK = 2**22
+
+
+def share(
+    model: tnn.Module,
+    compression: float | None = None,
+    *,
+    budget_params: int | None = None,
+    budget_bytes: int | None = None,
+    mapping: Mapping = "fold",
+    scope: Scope = "global",
+    include: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    overrides: Dict[str, Dict[str, Any]] | None = None,
+    scaler: Scaler = "gamma",
+    init_std: float = 1.0,
+    init: Init = "module",
+    importance: Dict[str, torch.Tensor] | None = None,
+    seed: int = 0,
+    inplace: bool = False,
+) -> tnn.Module:
+    """The model with its weights in a bank of n / compression numbers.
+
+    Args:
+        model: Any module; its forward, and every ``module.weight``, stay.
+        compression: Compressible weights over cells of the bank, as in the paper; >= 1.
+        budget_params: In its place: parameters of the whole model, fixed ones included.
+        budget_bytes: In its place: bytes of all parameters and buffers.
+        mapping: fold, hashed, chunk, block, or a function (n, m, seed).
+        scope: One bank for the model, or one for each weight.
+        include: Patterns of weights to share whatever their size; an exact name takes any parameter.
+        exclude: Patterns of weights to leave; wins over all.
+        overrides: Options of their own, and a bank of their own, for weights that match a pattern.
+        scaler: gamma, v1 or none.
+        init_std: C; without effect on training under gamma and v1.
+        init: "module": a new bank at the scale of each module's weights; "project": the bank that comes
+            nearest to the weights.
+        importance: For "project", non-negative weights of the squared error, by name of parameter.
+        seed: Of mapping and bank.
+        inplace: Change the model itself; otherwise it is left alone.
+
+    Returns:
+        A model with the parameters ``shared_bank`` and the fixed ones.
+
+    Raises:
+        ArgumentError: If an argument is out of range or a pattern matches nothing.
+        KindError: If an argument is of the wrong kind.
+        DataError: If a weight is constant, or holds nan or inf.
+        LawBroken: If a mapping of your own breaks a law of :mod:`rpstheory.conformance`.
+    """
+    if init not in ("module", "project"):
+        raise ArgumentError(f"share: init={init!r} came; pass 'module' or 'project'")
+    what = plan(
+        model,
+        compression,
+        budget_params=budget_params,
+        budget_bytes=budget_bytes,
+        mapping=mapping,
+        scope=scope,
+        include=include,
+        exclude=exclude,
+        overrides=overrides,
+        scaler=scaler,
+        init_std=init_std,
+        seed=seed,
+    )
+    found = {each.names[0]: each.parameter for each in survey(model)}
+    shared = {w.name: found[w.name] for group in what.groups for w in group.weights}
+    scales = {name: _scale(name, weight, init) for name, weight in shared.items()}
+    weighing = _checked(importance, shared, init)
+    target = model if inplace else _copy(model, shared)
+    dense = {name: weight.detach() for name, weight in shared.items()}
+    for group, bank in zip(what.groups, apply(target, what, scales), strict=True):
+        with torch.no_grad():
+            if init == "project":
+                bank.phi.copy_(projected(bank, group, dense, weighing))
+            else:
+                drawn = standard_normal(group.m, group.seed).to(bank.phi.device)
+                bank.phi.copy_(drawn * group.options.init_std * bank.roots())
+            bank.settle()
+    return target
+
+
+def apply(model: tnn.Module, what: Plan, scales: Dict[str, float]) -> list[Bank]:
+    """The banks of a plan, put in the place of the model's weights; phi is not filled.
+
+    Args:
+        model: Has every parameter that the plan names; changed.
+        what: The plan.
+        scales: sigma of every shared weight, by name.
+
+    Raises:
+        ArgumentError: If a name is taken, or weights of one bank are on several devices; the model is as
+            it was.
+    """
+    found = {each.names[0]: each for each in survey(model)}
+    banks = []
+    for number, group in enumerate(what.groups):
+        name = NAME if number == 0 else f"{NAME}_{number}"
+        if hasattr(model, name):
+            raise ArgumentError(f"share: the model has an attribute {name} of its own; rename it")
+        first, spans = 0, []
+        for weight in group.weights:
+            spans.append(Span(first, weight.count, scales[weight.name] / group.options.init_std))
+            first += weight.count
+        _one_device([found[weight.name] for weight in group.weights])
+        banks.append(Bank(model, name, group.mapping(), spans, group.options.scaler))
+    places: dict[tnn.Module, dict[str, View]] = {}
+    for group, bank in zip(what.groups, banks, strict=True):
+        like = found[group.weights[0].name].parameter
+        model.register_parameter(bank.name, tnn.Parameter(like.new_empty(group.m)))
+        for weight, span in zip(group.weights, bank.spans, strict=True):
+            view = View(bank, span.first, weight.shape, span.scale)
+            for module, local in found[weight.name].places:
+                places.setdefault(module, {})[local] = view
+    for module, views in places.items():
+        share_parameters(module, views)
+    return banks
+
+
+def _one_device(found: list[Found]) -> None:
+    first = found[0]
+    for other in found:
+        if other.parameter.device != first.parameter.device:
+            raise ArgumentError(
+                f"share: {first.names[0]} is on {first.parameter.device} and {other.names[0]} on "
+                f"{other.parameter.device}, and one bank is in one place; move them, or use scope='layer'"
+            )
+
+
+def projected(
+    bank: Bank, group: Group, dense: Dict[str, torch.Tensor], importance: Dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """The phi that minimises sum h_i (w_i - lambda_i sign_i theta_cell(i))^2, (m,) float64.
+
+    theta = sum(sign lambda h w) / sum(lambda^2 h) in every cell, 0 where that is empty.
+    """
+    mapping, device = bank.mapping, bank.phi.device
+    pull = torch.zeros(group.m, dtype=torch.float64, device=device)
+    mass = torch.zeros_like(pull)
+    for weight, span in zip(group.weights, bank.spans, strict=True):
+        w = dense[weight.name].reshape(-1)
+        h = importance[weight.name].reshape(-1) if weight.name in importance else None
+        for low in range(0, span.count, BLOCK):
+            high = min(low + BLOCK, span.count)
+            place = torch.arange(span.first + low, span.first + high, device=device)
+            (cell, sign), part = drawn(mapping, place), span.scale * w[low:high].double()
+            each = torch.ones_like(part) if h is None else h[low:high].double()
+            pull.index_add_(0, cell, sign * part * each)
+            mass.index_add_(0, cell, span.scale**2 * each)
+    return torch.where(mass > 0, pull / mass, 0) * bank.roots()
+
+
+def to_dense(model: tnn.Module) -> tnn.Module:
+    """A plain trainable model, equal to the shared one, which is left alone.
+
+    Args:
+        model: From :func:`share` or :func:`nn.load`.
+
+    Raises:
+        ArgumentError: If nothing in it is shared.
+    """
+    banks = banks_of(model)
+    if not banks:
+        raise ArgumentError("to_dense: nothing in this model is shared; pass a model of nn.share or nn.load")
+    plain = copy.deepcopy(model)
+    made: dict[int, tnn.Parameter] = {}
+    for module in list(plain.modules()):
+        views = views_of(module)
+        for view in views.values():
+            if id(view) not in made:
+                made[id(view)] = tnn.Parameter(view.read().detach().clone())
+        if views:
+            restore_parameters(module, {name: made[id(view)] for name, view in views.items()})
+    for bank in banks:
+        delattr(plain, bank.name)
+    return plain
+
+
+def banks_of(model: tnn.Module) -> list[Bank]:
+    """The banks that the model's views read, each once."""
+    found = {id(v.bank): v.bank for module in model.modules() for v in views_of(module).values()}
+    return list(found.values())
+
+
+def _scale(name: str, weight: torch.Tensor, init: Init) -> float:
+    """sigma: the standard deviation of a module's weights, or for "project" their root mean square.
+
+    Raises:
+        DataError: If the weights are not finite, or all the same.
+    """
+    flat = weight.detach().reshape(-1)
+    size = flat.std(correction=0) if init == "module" and flat.numel() > 1 else flat.square().mean().sqrt()
+    scale = float(size)
+    if not 0 < scale < float("inf"):
+        raise DataError(
+            f"share: {name} has standard deviation {scale}, and lambda must be positive and finite; "
+            "initialise it, or leave it dense with exclude"
+        )
+    return scale
+
+
+def _checked(
+    importance: Dict[str, torch.Tensor] | None, shared: Dict[str, torch.Tensor], init: Init
+) -> Dict[str, torch.Tensor]:
+    if importance is None:
+        return {}
+    if init != "project":
+        raise ArgumentError("share: importance is for init='project' only; leave it out")
+    for name, each in importance.items():
+        if name not in shared:
+            raise ArgumentError(f"share: importance names {name!r}, which is not shared; leave it out")
+        if each.shape != shared[name].shape:
+            raise ShapeError(
+                f"share: importance[{name!r}] has shape {tuple(each.shape)}, "
+                f"the weight {tuple(shared[name].shape)}; make them equal"
+            )
+        if not (torch.isfinite(each).all() and (each >= 0).all()):
+            raise DataError(f"share: importance[{name!r}] must be finite and not negative")
+    return importance
+
+
+def _copy(model: tnn.Module, shared: Dict[str, torch.Tensor]) -> Any:
+    """A deep copy in which the weights that will be shared are still the old ones."""
+    return copy.deepcopy(model, {id(weight): weight for weight in shared.values()})

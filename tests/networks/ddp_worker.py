@@ -1,0 +1,39 @@
+"""One rank of a data-parallel run: python ddp_worker.py RANK WORLD STORE OUT."""
+
+import sys
+
+import torch
+import torch.distributed as dist
+import torch.nn as tnn
+from torch.nn.parallel import DistributedDataParallel
+
+import nn
+
+
+def model():
+    torch.manual_seed(0)
+    net = tnn.Sequential(tnn.Linear(40, 50), tnn.Tanh(), tnn.Linear(50, 40), tnn.Tanh(), tnn.Linear(40, 4))
+    return nn.share(net.double(), 5, include="*")
+
+
+def train(net, rank, world, steps=5):
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    for step in range(steps):
+        x = torch.randn(8, 40, dtype=torch.float64, generator=torch.Generator().manual_seed(step))
+        part = x[rank::world]
+        optimizer.zero_grad()
+        net(part).square().mean().backward()
+        optimizer.step()
+
+
+def main():
+    rank, world, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    net = model()
+    train(DistributedDataParallel(net), rank, world)
+    torch.save(net.state_dict(), f"{out}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
