@@ -58,3 +58,17 @@ def require_used(owner: str, argument: str, patterns: Sequence[str], names: Sequ
             near = difflib.get_close_matches(pattern, [*names, *modules], n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}?" if near else "nn.plan(model, compression=1) lists all names"
             raise ArgumentError(f"{owner}: {argument}={pattern!r} matches no weight of the model; {hint}")
+
+
+def one_of(owner: str, argument: str, name: str, known: Iterable[str]) -> str:
+    """The name, if it is known.
+
+    Raises:
+        ArgumentError: If it is not; it suggests the nearest.
+    """
+    names = list(known)
+    if name not in names:
+        near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ArgumentError(f"{owner}: {argument}={name!r} came; {hint}One of {', '.join(names)} is needed")
+    return name

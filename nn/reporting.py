@@ -105,6 +105,14 @@ class Report:
             f"{sum(row.index_bytes for row in self.rows):,} of index"
         )
 
+    @property
+    def lines(self) -> tuple[Row, ...]:
+        """What tables show: every shared tensor, and one line each for what stays dense and for buffers."""
+        shared = [row for row in self.rows if row.scale is not None]
+        dense = [row for row in self.rows if row.scale is None and row.kind != "buffer"]
+        buffers = [row for row in self.rows if row.kind == "buffer"]
+        return (*shared, *_together("dense tensors", dense), *_together("buffers", buffers))
+
     def to_json(self) -> str:
         """Every row and the totals."""
         totals = {
@@ -121,7 +129,7 @@ class Report:
     def to_markdown(self) -> str:
         """A table and the summary."""
         lines = ["| " + " | ".join(_HEAD) + " |", "| :-- | :-- | " + " | ".join(["--:"] * 7) + " |"]
-        lines += ["| " + " | ".join(cells) + " |" for cells in map(_cells, self.rows)]
+        lines += ["| " + " | ".join(cells) + " |" for cells in map(_cells, self.lines)]
         return "\n".join([*lines, "", self.summary, *(f"- {text}" for text in self.remarks)]) + "\n"
 
     def to_pandas(self) -> Any:
@@ -143,13 +151,13 @@ class Report:
         table = Table(box=None, caption=self.summary, caption_justify="left", caption_style="none")
         for place, head in enumerate(_HEAD):
             table.add_column(head, justify="left" if place < 2 else "right")
-        for row in self.rows:
+        for row in self.lines:
             table.add_row(*_cells(row))
         return table
 
     def __str__(self) -> str:
         """The table and the summary as plain text."""
-        heads, body = list(_HEAD), [_cells(row) for row in self.rows]
+        heads, body = list(_HEAD), [_cells(row) for row in self.lines]
         width = [max(len(line[c]) for line in [heads, *body]) for c in range(len(heads))]
         lines = []
         for line in [heads, *body]:
@@ -223,11 +231,20 @@ def _of_view(name: str, module: tnn.Module, view: View, again: bool) -> Row:
     )
 
 
+def _together(what: str, rows: list[Row]) -> list[Row]:
+    """One line for all rows, if there are any."""
+    if not rows:
+        return []
+    names = ("dense_params", "stored_params", "disk_bytes", "resident_bytes")
+    totals = {name: sum(getattr(row, name) for row in rows) for name in names}
+    return [Row(name=f"{len(rows)} {what}", kind="", shape=(), **totals)]
+
+
 def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.name,
         row.kind,
-        "x".join(map(str, row.shape)) or "1",
+        "x".join(map(str, row.shape)),
         f"{row.dense_params:,}",
         f"{row.stored_params:,.0f}",
         f"{row.disk_bytes:,.0f}",

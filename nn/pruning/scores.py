@@ -1,0 +1,135 @@
+"""What a weight is worth before training: five scores, larger is kept.
+
+Each is a function of the network and its weights, and changes neither. Implementations in the literature
+differ in what the data are, in the mode of batch norm, and in signs; what is done here is said with each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn as tnn
+import torch.nn.functional as tnnf
+from torch.func import functional_call
+
+from rpstheory.errors import ArgumentError, DataError
+
+Weights = dict[str, torch.Tensor]
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+TEMPERATURE = 200.0  # of GraSP's logits, as in its code
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model as a function of some of its weights.
+
+    Attributes:
+        model: Left as it is, its buffers too; scored in the mode it is in.
+        batches: (inputs, targets), for scores that look at data.
+        loss: Of outputs and targets, a mean over the batch.
+        generator: Of the random score.
+    """
+
+    model: tnn.Module
+    batches: Sequence[Batch] = ()
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = tnnf.cross_entropy
+    generator: torch.Generator = field(default_factory=torch.Generator)
+
+    def outputs(
+        self, weights: Weights, x: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """What the model gives for ``x`` with these weights; ``change`` is done to all else."""
+        others = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
+        rest = {name: other.detach().clone() for name, other in others.items() if name not in weights}
+        if change is not None:
+            rest = {name: change(other) for name, other in rest.items()}
+        return functional_call(self.model, rest | weights, (x,))
+
+    def mean_loss(self, weights: Weights, temperature: float = 1.0) -> torch.Tensor:
+        """The loss over all batches, each counted by its size.
+
+        Raises:
+            ArgumentError: If there are no batches.
+        """
+        if not self.batches:
+            raise ArgumentError("prune: this score looks at data and none came; pass batches=[(x, y), …]")
+        total = sum(len(x) for x, _ in self.batches)
+        parts = [
+            self.loss(self.outputs(weights, x) / temperature, y) * (len(x) / total) for x, y in self.batches
+        ]
+        return torch.stack(parts).sum()
+
+
+def random(network: Network, weights: Weights) -> Weights:
+    """Independent normal numbers: RAND, the uninformed choice."""
+    drawn = {}
+    for name, weight in weights.items():
+        normal = torch.randn(weight.shape, dtype=torch.float64, generator=network.generator)
+        drawn[name] = normal.to(weight.device)
+    return drawn
+
+
+def magnitude(network: Network, weights: Weights) -> Weights:
+    """|w|: MAG."""
+    return {name: weight.abs() for name, weight in weights.items()}
+
+
+def snip(network: Network, weights: Weights) -> Weights:
+    """|w dL/dw| over the batches: what the loss loses to first order (Lee, Ajanthan & Torr, ICLR 2019)."""
+    free = _free(weights)
+    grads = _gradients(network.mean_loss(free), free)
+    return {name: (weight * grads[name]).abs() for name, weight in weights.items()}
+
+
+def grasp(network: Network, weights: Weights) -> Weights:
+    """w (H g): what the squared norm of the gradient loses (Wang, Zhang & Grosse, ICLR 2020).
+
+    g and H are gradient and Hessian of the loss of logits divided by 200, on the same batches. A removed
+    weight changes g'g by -2 w (H g) to first order; those go whose removal keeps the most, as in the paper.
+    """
+    free = _free(weights)
+    loss = network.mean_loss(free, TEMPERATURE)
+    first = torch.autograd.grad(loss, list(free.values()), create_graph=True, allow_unused=True)
+    used = [grad for grad in first if grad is not None]
+    product = torch.stack([(grad.detach() * grad).sum() for grad in used]).sum()
+    second = _gradients(product, free)
+    return {name: weight * second[name] for name, weight in weights.items()}
+
+
+def synflow(network: Network, weights: Weights) -> Weights:
+    """|w dR/dw|, R the sum of outputs for an input of ones and all parameters positive; no data.
+
+    Everything the model holds is replaced by its absolute value, and R computed in float64, since products
+    over many layers overflow (Tanaka et al., NeurIPS 2020).
+
+    Raises:
+        ArgumentError: If no batch came, from which the shape of an input is known.
+        DataError: If R overflows all the same.
+    """
+    if not network.batches:
+        raise ArgumentError("prune: synflow needs the shape of an input; pass batches=[(x, y)]")
+    x = torch.ones_like(network.batches[0][0][:1]).double()
+    free = {name: weight.detach().double().abs().requires_grad_() for name, weight in weights.items()}
+    flow = network.outputs(free, x, _positive).sum()
+    if not torch.isfinite(flow):
+        raise DataError("prune: the synaptic flow overflows float64; lower the scale of the init")
+    grads = _gradients(flow, free)
+    return {name: weight.detach() * grads[name] for name, weight in free.items()}
+
+
+def _positive(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double().abs() if tensor.is_floating_point() else tensor
+
+
+def _free(weights: Weights) -> Weights:
+    return {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
+
+
+def _gradients(value: torch.Tensor, weights: Weights) -> Weights:
+    """Of a number with respect to the weights; 0 where it does not depend on one."""
+    found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
+    pairs = zip(weights.items(), found, strict=True)
+    return {name: torch.zeros_like(weight) if grad is None else grad for (name, weight), grad in pairs}
