@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import ceil, isfinite, log
 from typing import Any, Literal, Protocol
 
 from rpstheory.statistics import Design, Moments
@@ -19,7 +19,8 @@ class Sampler(Protocol):
     """One value per draw: a pure, picklable function of the draws' seeds.
 
     ``sampler(first, count, backend)`` returns (count,) float64 for draws first, first+1, …;
-    ``cost`` is the work of a draw, about one per weight touched.
+    ``cost`` is the work of a draw, about one per weight touched. A sampler may declare ``rarest``, the
+    chance in a draw of the rarest event that a large part of its values may hang on.
     """
 
     @property
@@ -63,6 +64,14 @@ class Check:
         if self.claimed is not None:
             size = min(size, abs(self.predicted - self.claimed) / 2)
         return size
+
+    def draws_to_see(self, design: Design) -> int:
+        """Draws in which the rarest event that moves the mean was seen, but for the designed chance.
+
+        With fewer, most of the variance may be out of sight, and out of the standard error as well.
+        """
+        rarest = getattr(self.sampler, "rarest", 1.0) if self.relation == "equals" else 1.0
+        return ceil(-log(design.false_refute) / rarest)
 
     @property
     def rounding(self) -> float:
@@ -193,7 +202,7 @@ def judge(claim: str, check: Check, moments: Moments, design: Design, seconds: f
     """The verdict of a finished experiment. Two-sided; see :mod:`rpstheory.statistics`.
 
     A frequency of exactly 0 or 1 has no standard error; its limits are those of "no event in N draws".
-    Values that are not finite never confirm anything.
+    Values that are not finite never confirm anything, and too few draws never refute a mean.
     """
     mean, error = moments.mean, moments.standard_error
     refute = design.refute_limit(moments.skewness, moments.count) * error
@@ -213,7 +222,7 @@ def judge(claim: str, check: Check, moments: Moments, design: Design, seconds: f
         status = "refuted" if moments.high > 0 else "confirmed"
         allowed = design.discrepancy
     elif excess > refute + check.rounding:
-        status = "refuted"
+        status = "refuted" if moments.count >= check.draws_to_see(design) else "inconclusive"
     elif excess + confirm <= allowed + check.rounding:
         status = "confirmed"
     if check.claimed is not None and status == "confirmed":

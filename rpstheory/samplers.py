@@ -81,6 +81,11 @@ class Products:
         """Weights touched by a draw."""
         return float(self.mapping.n)
 
+    @property
+    def rarest(self) -> float:
+        """Chance that two weights meet, at least; a few pairs may carry the whole variance."""
+        return 1 / self.mapping.n
+
     def __call__(self, first: int, count: int, backend: str) -> Any:
         """Values of ``count`` draws."""
         return self.then(inner_products(backend, self.mapping, self.x, self.y, first, count))

@@ -245,7 +245,7 @@ def draws_needed(check: Check, pilot: Moments, design: Design) -> int:
     allowed, deviation, skewness = check.allowed(design), pilot.deviation, pilot.skewness
     if check.relation == "at most":
         allowed = max(allowed, abs(check.predicted - pilot.mean) / 2)
-    least = 0
+    least = check.draws_to_see(design)
     if check.indicator:  # a rare event may be missing from the pilot
         deviation, skewness = sqrt(max(check.predicted, pilot.mean)), 0.0
     elif deviation == 0 and abs(pilot.mean - check.predicted) > check.rounding:

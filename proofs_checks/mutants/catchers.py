@@ -132,6 +132,8 @@ def _merged_otherwise() -> str | None:
         wanted, came = sum((v - mean) ** power for v in values), getattr(merged, name)
         if came != wanted:
             return f"{name} of {first} and {second} merge to {came:g}, not {float(wanted):g}"
+    if (merged.low, merged.high) != (min(values), max(values)):
+        return f"extremes merge to {merged.low:g} and {merged.high:g}, not {min(values)} and {max(values)}"
     return None if merged.mean == mean else f"means merge to {merged.mean:g}, not {float(mean):g}"
 
 

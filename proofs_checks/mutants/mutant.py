@@ -69,7 +69,7 @@ class Mutant:
 def in_place(home: str, replacement: Any) -> Iterator[None]:
     """Replace an attribute, in this process only, and bring it back whatever happens.
 
-    A function or class is replaced in every module of ``rpstheory`` that has imported it.
+    A function or class is replaced in every module of ``rpstheory`` or of ``agreement`` that imported it.
     """
     module, _, path = home.partition(":")
     *outer, name = path.split(".")
@@ -91,7 +91,7 @@ def in_place(home: str, replacement: Any) -> Iterator[None]:
 
 
 def _holders(thing: Any) -> Iterator[tuple[Any, str]]:
-    """Modules of ``rpstheory`` in which something has a name, and that name."""
+    """Modules of ``rpstheory``, and of what agrees with it, in which something has a name, and that name."""
     for title, module in list(sys.modules.items()):
-        if title.partition(".")[0] == "rpstheory":
+        if title.startswith(("rpstheory", "proofs_checks.agreement")):
             yield from ((module, key) for key, value in list(vars(module).items()) if value is thing)

@@ -22,6 +22,11 @@ def without_distance(self: Any, other: Any) -> Any:
     return replace(merged, squares=self.squares + other.squares)
 
 
+def without_extremes(self: Any, other: Any) -> Any:
+    """The extremes of the first part."""
+    return replace(MERGED(self, other), low=self.low, high=self.high)
+
+
 def one_sided(claim: str, check: Any, *arguments: Any) -> Any:
     """Only a mean above the prediction counts."""
     relation = "at most" if check.relation == "equals" else check.relation
@@ -65,6 +70,14 @@ MUTANTS = (
         "no d^2 ab/n in the merge of two sums of squares",
         f"{STATISTICS}:Moments.merge",
         without_distance,
+        (MERGE,),
+    ),
+    Mutant(
+        "merge forgets the largest value",
+        "statistics",
+        "the extremes of the second part are lost, and violations in later chunks with them",
+        f"{STATISTICS}:Moments.merge",
+        without_extremes,
         (MERGE,),
     ),
     Mutant(

@@ -167,9 +167,11 @@ CLAIM = Claim(
     title="Tails, from Chebyshev to exponential",
     statement=(
         "Beyond Chebyshev, which needs 4-wise signs only, T = <Sx,Sy> - <x,y> has exponential tails for "
-        "independent signs: exp(-1 - t/(e v)) for t >= e v, Hanson-Wright, and for norms the chi-square "
-        "form P(T >= 2 sqrt(Bu) + 2u max b) <= exp(-u) and P(T <= -t) <= exp(-t^2/(6B)). The quantities v, "
-        "B, max b are bounded over all draws of fold in O(n), and v^2 is V for constant x^2, y^2, xy."
+        "independent signs: exp(-1 - t/(e v)) for t >= e v, Hanson-Wright, the sub-gamma bound 2 exp(-u) at "
+        "t = v sqrt(2u) + 2|A|u, which is never weaker, and for norms the chi-square form "
+        "P(T >= 2 sqrt(Bu) + 2u max b) <= exp(-u) and P(T <= -t) <= exp(-t^2/(6B)). For 8-wise signs "
+        "E T^4 <= 15 v^4, the least constant. The quantities v, B, max b are bounded over all draws of fold "
+        "in O(n), and v^2 is V for constant x^2, y^2, xy."
     ),
     assumptions=("fully independent signs, except for Chebyshev (4-wise) and the 4th moment (8-wise)",),
     formula=r"P(|T| \geq t) \leq e^{-1 - t/(e v)},\quad v^2 = \sum_{i\neq j} 1_{ij}\, q_{ij}",

@@ -25,6 +25,7 @@ import numpy as np
 from rpstheory.conformance.counting import MISSED, Counts
 from rpstheory.conformance.declared import check_sums, meeting, probabilities, unit, variance
 from rpstheory.conformance.law import Law, Outcome
+from rpstheory.conformance.sizes import MIDDLE
 from rpstheory.conformance.subject import Sample, Subject, as_fraction
 
 if TYPE_CHECKING:
@@ -57,8 +58,21 @@ def check_signs(subject: Subject) -> Outcome:
 
 
 def check_seeds(subject: Subject) -> Outcome:
-    """A seed tells nothing about the draw of the next."""
+    """A seed tells nothing about the draw of the next, and is used in all its bits."""
+    _check_bits(subject)
     return _count(subject, lambda sample: _across_seeds(sample, subject.drops))
+
+
+def _check_bits(subject: Subject) -> None:
+    first = subject.build(*MIDDLE[-1])
+    if first is None or first.universe is not None:
+        return
+    places = range(first.n)
+    wanted = first.answers(places)
+    for bit in (31, 32, 63):
+        other = subject.draw(first.n, first.m, 2**bit)
+        if all((a == b).all() for a, b in zip(wanted, other.answers(places), strict=True)):
+            raise other.wrong((), f"the draw of seed {2**bit} is that of seed 0; a seed has 64 bits")
 
 
 def check_signs_and_cells(subject: Subject) -> Outcome:
@@ -277,7 +291,7 @@ SIGNS_AND_CELLS = Law(
 )
 SEEDS = Law(
     "seeds",
-    "the draws of a seed and of the next one have nothing to do with each other",
+    "the draws of a seed and of the next one have nothing to do with each other, and all 64 bits count",
     "layers with seeds s, s + 1, … repeat each other's errors, and averages over seeds do not settle",
     check_seeds,
     counted=True,

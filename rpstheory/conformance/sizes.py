@@ -16,10 +16,12 @@ FAR = 2**40
 # All but the last share, beyond 32 bits too; the last is a budget that pruning can keep.
 FAR_SIZES = ((FAR, 5), (FAR, 2**20), (FAR, 3 * 2**37), (FAR, 2**39))
 LIGHT = (2**20, 2**10)
-# Every weight is asked: cells beyond 8, 10 and 16 bits, 8 weights for each. In WIDE_DRAWS draws hashing
-# misses one of them with chance 2^17 e^-32 < 2e-9.
+# Every weight is asked: cells beyond 8, 10 and 16 bits, 8 weights for each. Draws go on until a quarter of
+# the cells at most is unused; if each is used in a fifth of draws, WIDE_DRAWS are not enough with a chance
+# of 4 * 0.8^80 < 1e-7 (Markov's inequality).
 WIDE = ((2**15, 2**12), (2**20, 2**17))
-WIDE_DRAWS = 4
+WIDE_DRAWS = 80
+WIDE_UNUSED = 0.25
 
 ALL_POSITIONS = 32
 PRIMES = (65537, 998244353, 10**9 + 7, 2038074743, 2**31 - 1, 2**32 - 5, 2**32 + 15)

@@ -59,9 +59,15 @@ def _section(record: dict[str, Any]) -> list[str]:
         *lines,
         "",
         "For the frequency of an event the chances are computed exactly, over a grid of its probability, "
-        "at the rates that `rps verify` uses too. The worst of each:",
+        "at the rates that `rps verify` uses too; 1.03 times the designed rate is let pass, since counts are "
+        "whole numbers. The worst of each:",
         "",
         *(f"- {line}" for line in worst),
+        "",
+        "What neither shows: a few entries may carry most of a variance, and what they do be rare. A mean is "
+        "refuted only after so many draws that an event of chance 1/n, two weights of a pair meeting, was "
+        "seen but for the designed chance, and is inconclusive before. Events rarer than that are beyond it: "
+        "the two ends of a bank meet once in (m - Z + 1)^2 draws of `Block`.",
         "",
     ]
 

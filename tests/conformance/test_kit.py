@@ -369,6 +369,19 @@ def test_check_refuses_a_false_alarm_that_is_no_chance(chance):
         check_mapping(Fold, false_alarm=chance)
 
 
+@pytest.mark.parametrize("block", [64, "half"])
+def test_blocks_whose_edges_are_seldom_used_conform(block):
+    def factory(n, m, seed):
+        return Block(n, m, seed, block=min(m, max(1, m // 2) if block == "half" else block))
+
+    assert check_mapping(factory, laws=["load"]).outcomes["load"].status == "holds"
+
+
+def test_seed_of_which_only_32_bits_count_is_found():
+    with pytest.raises(LawBroken, match="the draw of seed 4294967296 is that of seed 0"):
+        check_mapping(lambda n, m, seed: Fold(n, m, seed % 2**32), laws=["seeds"])
+
+
 def test_seed_that_is_not_used_is_said():
     with pytest.raises(LawBroken, match="draws are the same: is the seed used"):
         check_mapping(lambda n, m, seed: Fold(n, m, 7), laws=["unbiased"])

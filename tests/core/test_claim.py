@@ -277,3 +277,16 @@ def test_setting_turns_compressions_into_budgets_and_divisors(n, compressions):
 def test_check_keeps_nan_out_of_confirmations_even_as_a_prediction():
     assert isnan(check(nan).allowed(DESIGN))
     assert status(check(nan), measured(1.0, 0.1)) == "inconclusive"
+
+
+def test_mean_is_not_refuted_before_the_rarest_event_was_seen():
+    class Rare:
+        cost, rarest = 1.0, 1e-4
+
+    wrong = Check("rare", Rare(), 1.0)
+    needed = wrong.draws_to_see(DESIGN)
+    assert (1 - 1e-4) ** needed <= DESIGN.false_refute < (1 - 1e-4) ** (0.999 * needed)
+    few, many = (Moments(count, 2.0, count * 1e-4, 0.0, 1.9, 2.1) for count in (needed - 1, needed))
+    assert [judge("a", wrong, m, DESIGN, 0.0).status for m in (few, many)] == ["inconclusive", "refuted"]
+    bound = Check("rare", Rare(), 1.0, "at most")
+    assert judge("a", bound, few, DESIGN, 0.0).status == "refuted"
