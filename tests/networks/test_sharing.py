@@ -416,14 +416,14 @@ def test_nothing_is_saved_for_backward_per_weight():
 
 
 def test_global_random_state_and_output_are_left_alone(net):
-    states = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    states = torch.random.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     told = io.StringIO()
     with redirect_stdout(told):
         for mapping in KINDS:
             nn.report(nn.share(net, 10, mapping=mapping, include="*"))
     assert told.getvalue() == ""
     assert torch.equal(torch.random.get_rng_state(), states[0])
-    assert (np.random.get_state()[1] == states[1]).all()
+    assert (np.random.get_state()[1] == states[1]).all()  # noqa: NPY002
     assert random.getstate() == states[2]
 
 
