@@ -1,0 +1,277 @@
+"""Runs: killed anywhere and started again they end with the same bits; every method comes to its budget."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn as tnn
+from safetensors.torch import load_file
+
+import nn
+from nn.methods import METHODS, narrowed, prepare
+from nn.models.registry import build
+from nn.recipes import RECIPES, Recipe, recipe_of
+from nn.runs import Configuration, Run
+from nn.training import Diverged, Training
+from rpstheory.errors import ArgumentError, DataError, ResumeError
+
+QUICK = Recipe("quick", 2, batch=16, schedule="one-cycle", augment="none", ema=0.9, clip=1.0)
+
+
+class Blobs:
+    """Four classes of noisy images, each batch a function of its place."""
+
+    steps = 5
+
+    def batch(self, epoch, index):
+        generator = torch.Generator().manual_seed(1000 * epoch + index)
+        y = torch.randint(4, (16,), generator=generator)
+        x = torch.randn(16, 3, 8, 8, generator=generator)
+        x[torch.arange(16), 0, y, y] += 6
+        return x, y
+
+    def test(self):
+        return [self.batch(99, index) for index in range(2)]
+
+
+class Tiny(tnn.Module):
+    """With dropout, so that a step draws numbers, and a batch norm, so that it has buffers."""
+
+    def __init__(self, scale=1.0):
+        super().__init__()
+        width = max(1, round(24 * scale))
+        self.conv = tnn.Conv2d(3, width, 3, padding=1)
+        self.norm = tnn.BatchNorm2d(width)
+        self.drop = tnn.Dropout(0.2)
+        self.fc = tnn.Linear(width * 64, 4)
+
+    def forward(self, x):
+        return self.fc(self.drop(torch.relu(self.norm(self.conv(x))).flatten(1)))
+
+
+def run(folder, method="stable-rps", watch=lambda row: None, recipe=QUICK, **fields):
+    configuration = Configuration("blobs", "tiny", method, fields.pop("compression", 6.0), recipe, **fields)
+    return Run(configuration, folder, Blobs(), Tiny, watch, torch.device("cpu"))
+
+
+def ends(folder):
+    """The final tensors of every round, and the rows without their times."""
+    tensors = {path.parent.name: load_file(path) for path in sorted(folder.glob("round-*/state.safetensors"))}
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return tensors, [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def same(one, other):
+    (tensors, rows), (others, other_rows) = one, other
+    assert rows == other_rows
+    assert tensors.keys() == others.keys()
+    for name, table in tensors.items():
+        assert table.keys() == others[name].keys()
+        assert all(torch.equal(value, others[name][key]) for key, value in table.items())
+
+
+class Kill(BaseException):
+    """Nothing catches it, as nothing catches kill -9."""
+
+
+@pytest.mark.parametrize("method", ["stable-rps", "ltr"])
+def test_run_that_is_killed_at_any_step_ends_with_the_same_bits(tmp_path, method, monkeypatch):
+    monkeypatch.setattr("nn.runs.PATIENCE", 0.0)  # a state after every step
+    run(tmp_path / "whole", method).go()
+    kills = 0
+    for stop in range(1, 60, 3):
+        seen = 0
+
+        def watch(row, stop=stop):
+            nonlocal seen
+            seen += "loss" in row
+            if seen == stop % 7 + 1:
+                raise Kill
+
+        try:
+            run(tmp_path / "cut", method, watch).go()
+        except Kill:
+            kills += 1
+    run(tmp_path / "cut", method).go()
+    assert kills >= 2
+    same(ends(tmp_path / "whole"), ends(tmp_path / "cut"))
+
+
+def test_process_that_is_killed_with_signal_9_goes_on(tmp_path):
+    program = textwrap.dedent(
+        f"""
+        import sys, time
+        sys.path[:0] = {[os.getcwd(), os.path.dirname(__file__)]!r}
+        import torch
+        torch.set_num_threads(1)
+        import nn.runs
+        nn.runs.PATIENCE = 0.0
+        from test_runs import run
+        from pathlib import Path
+        def watch(row):
+            print("step", flush=True)
+            time.sleep(float(sys.argv[2]))
+        run(Path(sys.argv[1]), watch=watch).go()
+        """
+    )
+    start = [sys.executable, "-c", program]
+    subprocess.run([*start, str(tmp_path / "whole"), "0"], check=True, capture_output=True)
+    process = subprocess.Popen([*start, str(tmp_path / "cut"), "0.2"], stdout=subprocess.PIPE)
+    for _ in range(3):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not (tmp_path / "cut" / "result.json").exists()
+    time.sleep(0.1)
+    subprocess.run([*start, str(tmp_path / "cut"), "0"], check=True, capture_output=True)
+    same(ends(tmp_path / "whole"), ends(tmp_path / "cut"))
+
+
+def test_finished_run_is_not_run_again(tmp_path):
+    first = run(tmp_path).go()
+
+    def watch(row):
+        raise AssertionError("a step was taken")
+
+    assert run(tmp_path, watch=watch).go() == first
+    assert first.status == "finished"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_and_comes_to_its_budget(tmp_path, method):
+    recipe = replace(QUICK, epochs=6, ema=0.0, lr=0.05)
+    options = {"stable-rps": {"init_std": 0.5}, "ltr": {"rate": 0.7, "rewind": 2}}.get(method, {})
+    result = run(
+        tmp_path, method, recipe=recipe, compression=1.0 if method == "dense" else 4.0, options=options
+    ).go()
+    assert result.status == "finished"
+    assert result.test_accuracy > 0.5  # of four classes; 32 images by chance: below 1e-4
+    with torch.random.fork_rng():
+        budget = nn.plan(Tiny(), 4, mapping="hashed").cells
+    last = max(tmp_path.glob("round-*"))
+    tensors = load_file(last / "state.safetensors")
+    masks = [value for key, value in tensors.items() if key.endswith(".mask")]
+    if masks:
+        assert sum(int(mask.sum()) for mask in masks) == budget
+    elif "model.shared_bank" in tensors:
+        assert tensors["model.shared_bank"].numel() == nn.plan(Tiny(), 4).cells
+
+
+def test_lottery_ticket_starts_each_round_from_the_rewind_point(tmp_path):
+    options = {"rate": 0.5, "rewind": 3}
+    run(tmp_path, "ltr", recipe=replace(QUICK, ema=0.0), options=options).go()
+    folders = sorted(tmp_path.glob("round-*"))
+    assert len(folders) == 1 + 3  # 2^-3 < 1/6 <= 2^-2
+    rewound = load_file(tmp_path / "round-0" / "rewind.safetensors")
+    trained = load_file(folders[0] / "state.safetensors")
+    assert not torch.equal(rewound["fc.weight"], trained["model.fc.weight"])
+    kept = [
+        sum(int(v.sum()) for k, v in load_file(folder / "state.safetensors").items() if k.endswith(".mask"))
+        for folder in folders[1:]
+    ]
+    n = nn.plan(Tiny(), 1, mapping="hashed").weights
+    assert kept == [round(n / 2), round(n / 4), nn.plan(Tiny(), 6, mapping="hashed").cells]
+
+
+def test_training_that_leaves_the_numbers_is_a_result(tmp_path):
+    result = run(tmp_path, "dense", recipe=replace(QUICK, lr=1e30, clip=0.0, ema=0.0), compression=1.0).go()
+    assert result.status == "diverged"
+    assert "the loss of step" in result.remark
+    assert (
+        run(tmp_path, "dense", recipe=replace(QUICK, lr=1e30, clip=0.0, ema=0.0), compression=1.0).go()
+        == result
+    )
+
+
+def test_folder_of_another_configuration_is_refused(tmp_path):
+    run(tmp_path).go()
+    with pytest.raises(ResumeError, match="begun by another configuration"):
+        run(tmp_path, seed=1).go()
+
+
+def test_state_that_was_cut_off_is_refused_by_name(tmp_path):
+    def watch(row):
+        if row.get("epoch") == 2:
+            raise Kill
+
+    with pytest.raises(Kill):
+        run(tmp_path, watch=watch).go()
+    state = tmp_path / "round-0" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-7])
+    with pytest.raises(DataError, match="cannot be gone on from"):
+        run(tmp_path).go()
+
+
+def test_global_random_state_is_left_alone(tmp_path):
+    before = torch.get_rng_state()
+    run(tmp_path).go()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_one_cycle_is_torchs():
+    recipe = RECIPES["short"]
+    steps = 50
+    parameter = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.2, total_steps=200, pct_start=0.25)
+    rates = []
+    for _ in range(200):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    mine = [recipe.rate(step, steps) for step in range(200)]
+    assert max(mine) == pytest.approx(max(rates), rel=1e-2)
+    assert max(abs(a - b) for a, b in zip(mine, rates, strict=True)) < 0.004  # the turn is a step later
+
+
+def test_drops_come_after_the_epochs_they_name():
+    recipe = RECIPES["paper"]
+    ends = [recipe.rate(epoch * 10 + index, 10) for epoch in (79, 80, 119, 120) for index in (0, 9)]
+    assert ends == [0.1, 0.1] + [0.1 * 0.1] * 4 + [0.1 * 0.1**2] * 2
+
+
+@pytest.mark.parametrize("compression", [2, 5, 10, 30])
+def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
+    def model(scale):
+        return build("resnet20", 10, 3, scale)
+
+    with torch.device("meta"):
+        size = sum(p.numel() for p in model(narrowed(model, compression)).parameters())
+        budget = nn.plan(model(1.0), compression, mapping="hashed").stored_params
+    assert abs(size / budget - 1) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: recipe_of("papier"), "did you mean 'paper'"),
+        (lambda: recipe_of("paper", lr=-1), "lr=-1 came"),
+        (lambda: recipe_of("paper", lrr=1), "did you mean 'lr'"),
+        (lambda: Recipe("x", 0), "epochs=0"),
+        (lambda: build("resnet21", 10, 3), "did you mean 'resnet32'"),
+        (lambda: Configuration("d", "m", "stable", 2, QUICK), "did you mean 'stable-rps'"),
+        (lambda: Configuration("d", "m", "dense", 0.5, QUICK), "compression=0.5"),
+        (lambda: prepare("roast", Tiny, 4, options={"sclaer": "v1"}), "came for roast"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(call, words):
+    with pytest.raises(ArgumentError, match=words):
+        call()
+
+
+def test_diverged_step_changes_nothing():
+    model = Tiny()
+    training = Training(model, QUICK, 5, 0)
+    x, y = Blobs().batch(0, 0)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    with pytest.raises(Diverged, match="nan"):
+        training.advance((x * float("nan"), y))
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
