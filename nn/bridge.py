@@ -29,7 +29,7 @@ def _block(n: int, m: int, seed: int) -> Block:
 
 KINDS: dict[str, Factory] = {"fold": Fold, "hashed": Hashed, "chunk": _chunk, "block": _block}
 ASKED = ("sizes", "memory", "range", "determinism", "purity", "arrays", "adjoint", "signs")
-_others: dict[str, Any] = {}
+_others: dict[str, Any] = {}  # holds what it names, so that no id comes twice
 
 
 def factory_of(mapping: Mapping) -> Factory:
@@ -77,7 +77,7 @@ def key_of(mapping: Any) -> str:
     if isinstance(mapping, AbstractMapping) and type(mapping).__module__.startswith("rpstheory.mappings"):
         return mapping.to_json()
     kind = type(mapping)
-    key = f"{kind.__module__}.{kind.__qualname__}({mapping.n}, {mapping.m}, {hash(mapping)})"
+    key = f"{kind.__module__}.{kind.__qualname__}({mapping.n}, {mapping.m}) at {id(mapping)}"
     _others[key] = mapping
     return key
 

@@ -16,6 +16,7 @@ import torch.nn as tnn
 import torch.nn.functional as tnnf
 
 from nn.bank import View
+from rpstheory.errors import KindError
 
 _VIEWS = "_views"
 
@@ -47,6 +48,24 @@ def shared_class(base: type, names: tuple[str, ...]) -> type:
         body["__getstate__"] = lambda self: self.__dict__.copy()
         body["__setstate__"] = tnn.Module.__setstate__  # the bank may still be on its way
     return type(f"Shared{base.__name__}", (Shared, base), body)
+
+
+def require_shareable(owner: str, module: tnn.Module, names: tuple[str, ...]) -> None:
+    """Do nothing if the module's class can be changed for one that reads a bank.
+
+    Raises:
+        KindError: If it cannot.
+    """
+    kind: Any = type(module)
+    try:
+        if views_of(module) or (type(module._parameters) is dict and shared_class(kind, names)):
+            return
+    except TypeError:  # the class takes no plain subclass
+        pass
+    raise KindError(
+        f"{owner}: {kind.__name__} cannot be shared: it is compiled, or its class has no plain subclass; "
+        "share the model that was compiled, or build it of plain modules"
+    )
 
 
 def share_parameters(module: tnn.Module, views: dict[str, View]) -> None:

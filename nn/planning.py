@@ -8,8 +8,11 @@ from collections.abc import Mapping as Dict
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from math import floor, prod
+from numbers import Real
+from operator import index
 from typing import Any, Literal, NamedTuple
 
+import torch
 import torch.nn as tnn
 
 from nn.bridge import Mapping, factory_of, require_conforming
@@ -20,6 +23,8 @@ from rpstheory.errors import ArgumentError, KindError
 from rpstheory.hashing import MASK, mix
 
 SMALLEST = 1024  # elements; below, a weight stays dense unless it is included by name
+STD_RANGE = 1e4
+FLOATS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 _WEIGHT = (tnn.Linear, tnn.Bilinear, tnn.modules.conv._ConvNd, tnn.Embedding, tnn.EmbeddingBag)
 _ATTENTION = ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
@@ -54,15 +59,18 @@ class Options:
         """
         factory_of(self.mapping)
         for name in ("compression", "init_std"):
-            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), int | float):
+            if isinstance(getattr(self, name), bool) or not isinstance(getattr(self, name), Real):
                 raise KindError(f"share: {name}={getattr(self, name)!r} came; a number is needed")
         if not 1 <= self.compression < float("inf"):
             raise ArgumentError(
                 f"share: compression={self.compression} came; it is weights over cells, at least 1 "
                 "(1 is no compression); pass 10 to keep a tenth"
             )
-        if not 0 < self.init_std < float("inf"):
-            raise ArgumentError(f"share: init_std={self.init_std} came; pass a positive number")
+        if not 1 / STD_RANGE <= self.init_std <= STD_RANGE:
+            raise ArgumentError(
+                f"share: init_std={self.init_std} came; pass {1 / STD_RANGE:g} … {STD_RANGE:g}: beyond, "
+                "numbers of 16 bits overflow"
+            )
         if self.scaler not in SCALERS:
             raise ArgumentError(f"share: scaler={self.scaler!r} came; one of {', '.join(SCALERS)} is needed")
         if self.scope not in ("global", "layer"):
@@ -250,6 +258,9 @@ def plan(
             f"share: {' and '.join(named) or 'no budget'} came; "
             "pass exactly one of compression, budget_params and budget_bytes"
         )
+    seed = _whole("seed", seed)
+    if overrides is not None and not isinstance(overrides, Dict):
+        raise KindError(f"share: overrides={overrides!r} came; pass a dict of patterns and options")
     found = survey(model)
     chosen, fixed = _choose(found, include, exclude)
     options = Options(compression if compression is not None else 1, mapping, scaler, init_std, scope)
@@ -271,7 +282,12 @@ def survey(model: tnn.Module) -> list[Found]:
 
     Raises:
         ArgumentError: If the model is shared already.
+        KindError: If it is no module, or compiled, or a parameter has no shape yet.
     """
+    if not isinstance(model, tnn.Module):
+        raise KindError(f"share: {type(model).__name__} came; a torch.nn.Module is needed")
+    if "_orig_mod" in model._modules or isinstance(model, torch.jit.ScriptModule):
+        raise KindError(f"share: a compiled model came ({type(model).__name__}); share it, then compile it")
     places: dict[int, dict[tuple[int, str], tuple[tnn.Module, str, str]]] = {}
     parameters: dict[int, tnn.Parameter] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
@@ -280,6 +296,10 @@ def survey(model: tnn.Module) -> list[Found]:
                 f"share: {prefix or 'the model'} is shared already; start from nn.to_dense(model)"
             )
         for local, parameter in module._parameters.items():
+            if isinstance(parameter, tnn.UninitializedParameter):
+                raise KindError(
+                    f"share: {prefix or 'the model'} is lazy and has no shape yet; run it once before"
+                )
             if parameter is not None:
                 parameters[id(parameter)] = parameter
                 name = f"{prefix}.{local}" if prefix else local
@@ -308,7 +328,7 @@ def _found(parameter: tnn.Parameter, where: list[tuple[tnn.Module, str, str]]) -
 
 
 def _why_not(module: tnn.Module, local: str, parameter: tnn.Parameter) -> str:
-    if not parameter.is_floating_point():
+    if parameter.dtype not in FLOATS or parameter.layout is not torch.strided:
         return "not floating-point"
     if not _is_weight(module, local):
         return "norm, bias or bare parameter"
@@ -349,8 +369,8 @@ def _choose(
             chosen.append((Weight(each.names[0], each.names[1:], kind, shape, size, dtype), each))
     if not chosen:
         raise ArgumentError(
-            f"share: nothing is left to share: no weight of at least {SMALLEST} elements; "
-            "include=['*'] takes the small ones too"
+            f"share: nothing is left to share: no weight of at least {SMALLEST} elements"
+            f"{' but what is excluded' if unwanted else ''}; include=['*'] takes the small ones too"
         )
     return chosen, tuple(fixed)
 
@@ -364,10 +384,10 @@ def _decide(each: Found, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> 
     if any(matches(pattern, name) for pattern in unwanted for name in each.names):
         return "excluded"
     exact = any(is_exact(p) and p in each.names for p in wanted)
-    if exact and not each.parameter.is_floating_point():
+    if exact and (each.parameter.dtype not in FLOATS or each.parameter.layout is not torch.strided):
         raise KindError(
-            f"share: include={each.names[0]!r} holds {each.parameter.dtype}; only floating-point weights "
-            "can be shared; leave it out"
+            f"share: include={each.names[0]!r} holds {each.parameter.dtype} ({each.parameter.layout}); only floating-point "
+            "weights of 16 bits or more, with memory for each, can be shared; leave it out"
         )
     if exact or (each.why == "small" and any(matches(p, name) for p in wanted for name in each.names)):
         return ""
@@ -441,6 +461,11 @@ def _within(
         ArgumentError: If the budget is smaller than one cell, or larger than the model.
     """
     first, others = parts[0], parts[1:]
+    if first.label:
+        raise ArgumentError(
+            f"share: a budget came and overrides for all weights ({first.label!r} and others), so that it "
+            "decides nothing; leave one of them out"
+        )
     if params is not None:
         name, budget, unit = "budget_params", _whole("budget_params", params), 1
         spent = sum(each.count for each in fixed) + sum(part.cells for part in others)
@@ -451,7 +476,7 @@ def _within(
     m = (budget - spent) // unit
     if m < 1:
         raise ArgumentError(
-            f"share: {name}={budget} came; what stays dense takes {spent} already; "
+            f"share: {name}={budget} came; what stays dense, or has overrides, takes {spent} already; "
             f"pass at least {spent + unit}, or share more of the model"
         )
     if m > first.n:
@@ -463,9 +488,15 @@ def _within(
 
 
 def _whole(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    try:
+        found = index(value)
+    except TypeError:
+        found = None
+    if isinstance(value, bool) or found is None:
         raise KindError(f"share: {name}={value!r} came; a whole number is needed")
-    return value
+    if found < 0:
+        raise ArgumentError(f"share: {name}={value!r} came; 0 or more is needed")
+    return found
 
 
 def _same_kind(weights: tuple[Weight, ...]) -> None:

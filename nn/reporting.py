@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn as tnn
 
 from nn.bank import View
+from nn.gamma import Stretches
 from nn.layers import own_class, views_of
 from nn.sharing import banks_of
 from rpstheory.errors import BackendError
@@ -176,23 +177,24 @@ def report(model: tnn.Module) -> Report:
         model: Any module.
     """
     banks = banks_of(model)
-    names = {bank.name: bank for bank in banks}
+    gamma = {id(bank): bank.gamma for bank in banks}
     rows: list[Row] = []
-    seen: set[int] = set()
+    seen = {id(bank.phi) for bank in banks}
     for prefix, module in model.named_modules():
         dot = f"{prefix}." if prefix else ""
         for local, view in views_of(module).items():
-            rows.append(_of_view(dot + local, module, view, id(view) in seen))
+            rows.append(_of_view(dot + local, module, view, gamma[id(view.bank)], id(view) in seen))
             seen.add(id(view))
         for local, parameter in module._parameters.items():
-            if parameter is None or id(parameter) in seen or (not prefix and local in names):
+            if parameter is None or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
             size = parameter.numel() * parameter.element_size()
             count, kind = parameter.numel(), own_class(module).__name__
             rows.append(Row(dot + local, kind, tuple(parameter.shape), count, count, size, size))
         for local, buffer in module._buffers.items():
-            if buffer is not None:
+            if buffer is not None and id(buffer) not in seen:
+                seen.add(id(buffer))
                 size = buffer.numel() * buffer.element_size()
                 kept = 0 if local in module._non_persistent_buffers_set else size
                 rows.append(Row(dot + local, "buffer", tuple(buffer.shape), 0, buffer.numel(), kept, size))
@@ -212,11 +214,10 @@ def remark(mapping: Any, n: int) -> str:
     return f"{kind}: n={n:,} weights over m={mapping.m:,} cells, {whole}"
 
 
-def _of_view(name: str, module: tnn.Module, view: View, again: bool) -> Row:
+def _of_view(name: str, module: tnn.Module, view: View, gamma: Stretches, again: bool) -> Row:
     bank, count = view.bank, 0 if again else prod(view.shape)
     part = count / bank.n
     size = part * bank.phi.numel() * bank.phi.element_size()
-    gamma = bank.gamma
     return Row(
         name=name,
         kind=own_class(module).__name__,

@@ -44,7 +44,7 @@ from nn.inventory import (
     memory_of,
     stored_forms,
 )
-from nn.layers import share_parameters, shared_class, views_of
+from nn.layers import require_shareable, share_parameters, views_of
 from rpstheory.errors import ArgumentError, DataError, KindError, RpsError
 from rpstheory.mappings import AbstractSharing
 from rpstheory.report.files import write_bytes, write_text
@@ -322,7 +322,7 @@ def _put(model: tnn.Module, banks: dict[str, Bank], after: Held) -> None:
         if owner is None or (bank.name not in owner._parameters and hasattr(owner, bank.name)):
             raise DataError(f"load: the model has no room for {name}; pass the model that was saved")
     for module, own in places.items():
-        _require_shareable(module, tuple(own))
+        require_shareable("load", module, tuple(own))
     for name, bank in banks.items():
         phi, bank.owner = bank.phi, modules[name.rpartition(".")[0]]
         bank.owner.register_parameter(bank.name, phi)
@@ -331,21 +331,3 @@ def _put(model: tnn.Module, banks: dict[str, Bank], after: Held) -> None:
             views_of(module).update(own)
         else:
             share_parameters(module, own)
-
-
-def _require_shareable(module: tnn.Module, names: tuple[str, ...]) -> None:
-    """Do nothing if the module's class can be changed for one that reads a bank.
-
-    Raises:
-        KindError: If it cannot.
-    """
-    kind: Any = type(module)
-    try:
-        if views_of(module) or (type(module._parameters) is dict and shared_class(kind, names)):
-            return
-    except TypeError:  # the class takes no plain subclass
-        pass
-    raise KindError(
-        f"load: {kind.__name__} cannot be shared: it is compiled, or its class has no plain subclass; "
-        "build the model of plain modules"
-    )

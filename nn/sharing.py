@@ -13,9 +13,9 @@ import torch.nn as tnn
 from nn.bank import Bank, View, standard_normal
 from nn.bridge import Mapping, drawn
 from nn.gamma import Scaler, Span
-from nn.layers import restore_parameters, share_parameters, views_of
+from nn.layers import require_shareable, restore_parameters, share_parameters, views_of
 from nn.planning import Found, Group, Plan, Scope, plan, survey
-from rpstheory.errors import ArgumentError, DataError, ShapeError
+from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 
 Init = Literal["module", "project"]
 NAME = "shared_bank"
@@ -128,12 +128,15 @@ def apply(model: tnn.Module, what: Plan, scales: Dict[str, float]) -> list[Bank]
         banks.append(Bank(model, name, group.mapping(), spans, group.options.scaler))
     places: dict[tnn.Module, dict[str, View]] = {}
     for group, bank in zip(what.groups, banks, strict=True):
-        like = found[group.weights[0].name].parameter
-        model.register_parameter(bank.name, tnn.Parameter(like.new_empty(group.m)))
         for weight, span in zip(group.weights, bank.spans, strict=True):
             view = View(bank, span.first, weight.shape, span.scale)
             for module, local in found[weight.name].places:
                 places.setdefault(module, {})[local] = view
+    for module, views in places.items():
+        require_shareable("share", module, tuple(views))
+    for group, bank in zip(what.groups, banks, strict=True):
+        like = found[group.weights[0].name].parameter
+        model.register_parameter(bank.name, tnn.Parameter(like.new_empty(group.m)))
     for module, views in places.items():
         share_parameters(module, views)
     return banks
@@ -181,10 +184,10 @@ def to_dense(model: tnn.Module) -> tnn.Module:
     Raises:
         ArgumentError: If nothing in it is shared.
     """
-    banks = banks_of(model)
-    if not banks:
+    if not banks_of(model):
         raise ArgumentError("to_dense: nothing in this model is shared; pass a model of nn.share or nn.load")
     plain = copy.deepcopy(model)
+    copied = banks_of(plain)
     made: dict[int, tnn.Parameter] = {}
     for module in list(plain.modules()):
         views = views_of(module)
@@ -193,13 +196,19 @@ def to_dense(model: tnn.Module) -> tnn.Module:
                 made[id(view)] = tnn.Parameter(view.read().detach().clone())
         if views:
             restore_parameters(module, {name: made[id(view)] for name, view in views.items()})
-    for bank in banks:
-        delattr(plain, bank.name)
+    for bank in copied:
+        delattr(bank.owner, bank.name)
     return plain
 
 
 def banks_of(model: tnn.Module) -> list[Bank]:
-    """The banks that the model's views read, each once."""
+    """The banks that the model's views read, each once.
+
+    Raises:
+        KindError: If it is no module.
+    """
+    if not isinstance(model, tnn.Module):
+        raise KindError(f"nn: {type(model).__name__} came; a torch.nn.Module is needed")
     found = {id(v.bank): v.bank for module in model.modules() for v in views_of(module).values()}
     return list(found.values())
 
@@ -210,6 +219,8 @@ def _scale(name: str, weight: torch.Tensor, init: Init) -> float:
     Raises:
         DataError: If the weights are not finite, or all the same.
     """
+    if weight.is_meta:
+        raise DataError(f"share: {name} is on the meta device, without numbers; nn.plan is the dry run")
     flat = weight.detach().reshape(-1)
     size = flat.std(correction=0) if init == "module" and flat.numel() > 1 else flat.square().mean().sqrt()
     scale = float(size)
@@ -226,6 +237,8 @@ def _checked(
 ) -> Dict[str, torch.Tensor]:
     if importance is None:
         return {}
+    if not isinstance(importance, Dict) or not all(isinstance(v, torch.Tensor) for v in importance.values()):
+        raise KindError("share: importance is no dict of tensors by name of parameter; pass one")
     if init != "project":
         raise ArgumentError("share: importance is for init='project' only; leave it out")
     for name, each in importance.items():
@@ -242,5 +255,14 @@ def _checked(
 
 
 def _copy(model: tnn.Module, shared: Dict[str, torch.Tensor]) -> Any:
-    """A deep copy in which the weights that will be shared are still the old ones."""
-    return copy.deepcopy(model, {id(weight): weight for weight in shared.values()})
+    """A deep copy in which the weights that will be shared are still the old ones.
+
+    Raises:
+        ArgumentError: If it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model, {id(weight): weight for weight in shared.values()})
+    except RuntimeError as error:  # a tensor that is not a leaf
+        raise ArgumentError(
+            f"share: the model cannot be copied ({str(error).splitlines()[0]}); pass inplace=True"
+        ) from None
