@@ -386,8 +386,8 @@ def _decide(each: Found, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> 
     exact = any(is_exact(p) and p in each.names for p in wanted)
     if exact and (each.parameter.dtype not in FLOATS or each.parameter.layout is not torch.strided):
         raise KindError(
-            f"share: include={each.names[0]!r} holds {each.parameter.dtype} ({each.parameter.layout}); only floating-point "
-            "weights of 16 bits or more, with memory for each, can be shared; leave it out"
+            f"share: include={each.names[0]!r} holds {each.parameter.dtype} ({each.parameter.layout}); only "
+            "floating-point weights of 16 bits or more, with memory for each, can be shared; leave it out"
         )
     if exact or (each.why == "small" and any(matches(p, name) for p in wanted for name in each.names)):
         return ""

@@ -102,8 +102,8 @@ class Report:
         return (
             f"{self.compression:.4g}x of the compressible weights ({self.weights:,} in {self.cells:,} "
             f"cells), {self.total_compression:.4g}x in total ({self.dense_params:,} parameters in "
-            f"{self.stored_params:,}); {self.disk_bytes:,} bytes on disk, {self.resident_bytes:,} at rest, "
-            f"{sum(row.index_bytes for row in self.rows):,} of index"
+            f"{self.stored_params:,}); {self.disk_bytes:,} bytes of tensors on disk, {self.resident_bytes:,} at "
+            f"rest, {sum(row.index_bytes for row in self.rows):,} of index"
         )
 
     @property
