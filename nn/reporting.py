@@ -99,11 +99,12 @@ class Report:
     @property
     def summary(self) -> str:
         """One line."""
+        index = sum(row.index_bytes for row in self.rows)
         return (
-            f"{self.compression:.4g}x of the compressible weights ({self.weights:,} in {self.cells:,} "
-            f"cells), {self.total_compression:.4g}x in total ({self.dense_params:,} parameters in "
-            f"{self.stored_params:,}); {self.disk_bytes:,} bytes of tensors on disk, {self.resident_bytes:,} at "
-            f"rest, {sum(row.index_bytes for row in self.rows):,} of index"
+            f"{self.compression:.4g}x of the compressible weights ({self.weights:,} in {self.cells:,} cells), "
+            f"{self.total_compression:.4g}x in total ({self.dense_params:,} parameters in "
+            f"{self.stored_params:,}); {self.disk_bytes:,} bytes of tensors on disk, "
+            f"{self.resident_bytes:,} at rest, {index:,} of index"
         )
 
     @property

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn as tnn
 from safetensors import torch as safetensors
 
@@ -122,6 +123,8 @@ class Run:
         build: The model by the scale of its widths.
         watch: Told how it goes.
         device: Where it is trained.
+        rank: Which process this is; the first writes.
+        world: How many train together.
     """
 
     configuration: Configuration
@@ -130,6 +133,8 @@ class Run:
     build: Callable[[float], tnn.Module]
     watch: Watch
     device: torch.device
+    rank: int = 0
+    world: int = 1
 
     def go(self) -> Result:
         """Train to the end, from wherever an earlier start was left.
@@ -138,7 +143,9 @@ class Run:
             ResumeError: If the folder belongs to another configuration or version.
             Stopped: If the user interrupts it; the state is kept.
         """
-        self._own_folder()
+        if self.rank == 0:
+            self._own_folder()
+        self._meet()
         done = self.folder / "result.json"
         if done.exists():
             return Result(**_read_json(done))
@@ -152,8 +159,19 @@ class Run:
             status, remark = "diverged", str(reason)
         last = self.rows[-1] if self.rows else {}
         result = Result(status, remark, last.get("test_loss"), last.get("test_accuracy"), self._seconds())
-        write_text(done, json.dumps(asdict(result), indent=1), "train")
+        self._meet()  # nobody looks for the result any more
+        if self.rank == 0:
+            write_text(done, json.dumps(asdict(result), indent=1), "train")
         return result
+
+    def _meet(self) -> None:
+        """Wait for the other processes."""
+        if self.world > 1:
+            dist.barrier()
+
+    def _save(self, training: Training, state: Path) -> None:
+        if self.rank == 0:
+            write_bytes(state, training.to_bytes(), "train")
 
     def _seconds(self) -> float:
         return sum(row["seconds"] for row in self.rows)
@@ -174,15 +192,20 @@ class Run:
         """One training from its first step to its last."""
         folder = self.folder / f"round-{number}"
         folder.mkdir(exist_ok=True)
+        self._meet()
         configuration = self.configuration
         model = self._start(number, counts).to(self.device)
-        training = Training(model, configuration.recipe, self.source.steps, configuration.seed)
+        training = Training(
+            model, configuration.recipe, self.source.steps, configuration.seed,
+            rank=self.rank, world=self.world,
+        )  # fmt: skip
         state = folder / "state.safetensors"
         if state.exists():
             training.from_bytes(state.read_bytes())
         elif number:
             training.progress.step = self._rewind
         self._drop_rows(number, training.progress.step)
+        self._meet()
         self._train(training, folder, number)
         return model
 
@@ -200,15 +223,18 @@ class Run:
                     self._end_epoch(training, number, epoch, time.monotonic() - begun)
                     begun = time.monotonic()
                 if index + 1 == self.source.steps or time.monotonic() - saved > PATIENCE:
-                    write_bytes(state, training.to_bytes(), "train")
+                    self._save(training, state)
                     saved = time.monotonic()
         except KeyboardInterrupt:
-            write_bytes(state, training.to_bytes(), "train")
+            self._save(training, state)
             raise Stopped(
                 f"train: stopped at step {training.progress.step}; the same command goes on"
             ) from None
 
     def _end_epoch(self, training: Training, number: int, epoch: int, seconds: float) -> None:
+        if self.rank:
+            training.end_epoch()
+            return
         train, test = training.train_score(), training.test(self.source.test())
         step = training.progress.step
         row = {
@@ -280,6 +306,8 @@ class Run:
         return found
 
     def _keep_rewind(self, model: tnn.Module, folder: Path) -> None:
+        if self.rank:
+            return
         held = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
         write_bytes(folder / "rewind.safetensors", safetensors.save(held), "train")
 

@@ -15,6 +15,7 @@ from math import isfinite
 from typing import Any, NamedTuple, Protocol
 
 import torch
+import torch.distributed as dist
 import torch.nn as tnn
 import torch.nn.functional as tnnf
 from safetensors import SafetensorError
@@ -83,7 +84,8 @@ class Training:
         steps: Of an epoch.
         seed: Of everything random in a step.
         progress: The numbers of the state.
-        parallel: The model as it is called, where several processes train it.
+        rank: Which process this is.
+        world: How many train the model, each on its part of every batch.
     """
 
     model: tnn.Module
@@ -91,13 +93,17 @@ class Training:
     steps: int
     seed: int
     progress: Progress = field(default_factory=Progress)
-    parallel: tnn.Module | None = None
+    rank: int = 0
+    world: int = 1
 
     def __post_init__(self) -> None:
         """Make the optimizer, the average and the scaler."""
         self.device = next(self.model.parameters()).device
         if self.recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.called: tnn.Module = self.model
+        if self.world > 1:
+            self.called = tnn.parallel.DistributedDataParallel(self.model)
         self.optimizer = _optimizer(self.recipe, self.model)
         self.average = {k: v.detach().clone() for k, v in self._floats()} if self.recipe.ema else {}
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.recipe.precision == "float16")
@@ -118,11 +124,11 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step, self.steps)
         self.model.train()
-        with _seeded(self.seed, step, self.device):
+        with _seeded(self.seed + self.rank, step, self.device):
             with self._cast():
-                logits = (self.parallel or self.model)(x)
+                logits = self.called(x)
             loss = tnnf.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
-            value = loss.detach().item()
+            value = self._mean(loss.detach())
             if not isfinite(value):
                 raise Diverged(
                     f"the loss of step {step} is {value} at a rate of {recipe.rate(step, self.steps):.4g}"
@@ -229,6 +235,14 @@ class Training:
         if self.recipe.precision == "float32":
             return nullcontext()
         return torch.autocast(self.device.type, _PRECISION[self.recipe.precision])
+
+    def _mean(self, loss: torch.Tensor) -> float:
+        """Over all processes, so that all of them stop where one diverges."""
+        if self.world > 1:
+            loss = loss.clone()
+            dist.all_reduce(loss)
+            loss /= self.world
+        return loss.item()
 
     def _count(self, loss: float, logits: torch.Tensor, y: torch.Tensor) -> None:
         self.progress.step += 1
