@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from proofs_checks import universes as u
-from proofs_checks.agreement.variances import cases, variance_at
+from proofs_checks.agreement.cases import alternating, cases, variance_at
 from proofs_checks.check import Check, Level, require
 from proofs_checks.polynomials import exact, lattice
 from rpstheory.linear_model import (
@@ -69,7 +69,7 @@ def one_draw(level: Level, formula: Formula = linear_residual) -> str:
         place = np.arange(mapping.n)
         cells, signs = mapping.cell(place).tolist(), mapping.sign(place).tolist()
         for s, scales in profiles(mapping.n):
-            for w in exact(lattice(mapping.n, 2)).tolist():
+            for w in exact(alternating(lattice(mapping.n, 2))).tolist():
                 same = formula(mapping, s, w, scales) == best_loss(cells, signs, s, w, scales)
                 require(same, f"linear_residual of {mapping} at s={s}, w={w}, scales={scales}")
             count += 1
@@ -83,7 +83,7 @@ def over_signs(level: Level, mean: Formula = residual_given_cells) -> str:
         cells, signs = mapping.cell(np.arange(mapping.n)).tolist(), u.all_signs(mapping.n)
         for s, scales in profiles(mapping.n):
             for degree in (2, 4):
-                for w in exact(lattice(mapping.n, degree)).tolist():
+                for w in exact(alternating(lattice(mapping.n, degree))).tolist():
                     losses = [best_loss(cells, row, s, w, scales) for row in signs]
                     average = sum(losses) / len(losses)
                     spread = sum(loss * loss for loss in losses) / len(losses) - average**2
@@ -101,7 +101,7 @@ def over_draws(level: Level, formula: Formula = expected_linear_residual) -> str
         if isinstance(mapping, Block):
             continue
         for s, scales in profiles(mapping.n):
-            for w in exact(lattice(mapping.n, 2)).tolist():
+            for w in exact(alternating(lattice(mapping.n, 2))).tolist():
                 average = mean_loss(universe, s, w, scales)
                 size = sum(a * b * b for a, b in zip(s, w, strict=True))
                 gap = abs(Fraction(formula(mapping, s, w, scales)) - average)
@@ -120,12 +120,11 @@ def penalties(level: Level, formula: Formula = penalty_matrix) -> str:
     """v'Qv = Var <Sx, Sv> for G = xx', at all lattice points of degree 2; Q is linear in G."""
     most, count = level.pick(3, 4, 4), 0
     for mapping, universe in cases(most):
-        points = lattice(mapping.n, 2)
-        shipped = variance_at(universe, points, points)
-        for x, expected in zip(exact(points), shipped, strict=True):
-            penalty = formula(mapping, np.outer(x, x) * Fraction(1))
-            found = ((exact(points) @ penalty) * points).sum(axis=1)
-            require((found == expected).all(), f"penalty_matrix of {mapping} at G = xx', x={x.tolist()}")
+        x, v = alternating(lattice(mapping.n, 2)), lattice(mapping.n, 2)
+        for row, expected in zip(exact(x), variance_at(universe, x, v), strict=True):
+            penalty = formula(mapping, np.outer(row, row) * Fraction(1))
+            found = ((exact(v) @ penalty) * v).sum(axis=1)
+            require((found == expected).all(), f"penalty_matrix of {mapping} at G = xx', x={row.tolist()}")
         count += 1
     return f"{count} mappings of at most {most} weights and cells, for all G and v"
 

@@ -77,16 +77,15 @@ def in_place(home: str, replacement: Any) -> Iterator[None]:
     for part in outer:
         owner = getattr(owner, part)
     original = vars(owner)[name]
-    if not outer and getattr(original, "__module__", None) == module:
-        places = list(_holders(original))
-    else:
-        places = [(owner, name)]
+    everywhere = not outer and getattr(original, "__module__", None) == module
+    places = list(_holders(original)) if everywhere else [(owner, name)]
     for place, key in places:
         setattr(place, key, replacement)
     try:
         yield
     finally:
-        for place, key in (*places, *_holders(replacement)):  # some may have been imported meanwhile
+        later = _holders(replacement) if everywhere else ()  # imported meanwhile
+        for place, key in (*places, *later):
             setattr(place, key, original)
 
 
