@@ -10,7 +10,9 @@ from typing import Any
 
 _HOME = {
     "nn.exporting": ("export_onnx",),
+    "nn.fitting": ("fit",),
     "nn.planning": ("Plan", "plan"),
+    "nn.pruning.methods": ("prune",),
     "nn.reporting": ("Report", "report"),
     "nn.saving": ("load", "save"),
     "nn.sharing": ("share", "to_dense"),

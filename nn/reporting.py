@@ -101,8 +101,8 @@ class Report:
         """One line."""
         index = sum(row.index_bytes for row in self.rows)
         return (
-            f"{self.compression:.4g}x of the compressible weights "
-            f"({self.weights:,} in {self.cells:,} cells), {self.total_compression:.4g}x in total ({self.dense_params:,} parameters in "
+            f"{self.compression:.4g}x of the compressible weights ({self.weights:,} in {self.cells:,} "
+            f"cells), {self.total_compression:.4g}x in total ({self.dense_params:,} parameters in "
             f"{self.stored_params:,}); {self.disk_bytes:,} bytes of tensors on disk, "
             f"{self.resident_bytes:,} at rest, {index:,} of index"
         )
