@@ -6,6 +6,8 @@ as much when it does not go through the dispatcher, and that is the way taken wh
 
 from __future__ import annotations
 
+import importlib.util
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from nn.bridge import mapping_of
 from nn.kernels import reference
 
+_ON_CUDA = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -40,7 +43,7 @@ def expand(
     Returns:
         (count,), in the kind of the bank.
     """
-    if _unwatched(bank):
+    if unwatched(bank):
         return _Expand.apply(bank, roots, edges, mapping, first, count, scale)  # type: ignore[no-untyped-call]
     return expand_op(bank, roots, edges, mapping, first, count, scale)
 
@@ -58,7 +61,7 @@ def compress(
 
     In every cell in order of position: the same bits whatever the number of threads.
     """
-    if _unwatched(values):
+    if unwatched(values):
         return _Compress.apply(values, roots, edges, mapping, first, m, scale)  # type: ignore[no-untyped-call]
     return compress_op(values, roots, edges, mapping, first, m, scale)
 
@@ -73,7 +76,14 @@ def _expand(
     scale: float,
 ) -> torch.Tensor:
     which, factors = mapping_of(mapping), (scale / roots).to(bank.dtype)
-    plan = _cpu_plan(which, bank)
+    on_cuda = cuda_plan(which, bank)
+    if on_cuda is not None:
+        from nn.kernels import cuda
+
+        weights = bank.new_empty(count)
+        cuda.expand(on_cuda, bank.detach().contiguous(), edges, factors, first, weights)
+        return weights
+    plan = cpu_plan(which, bank)
     if plan is None:
         return reference.expand(which, bank, factors, edges, first, count)
     from nn.kernels import cpu
@@ -93,7 +103,14 @@ def _compress(
     scale: float,
 ) -> torch.Tensor:
     which, factors = mapping_of(mapping), (scale / roots).to(values.dtype)
-    plan = _cpu_plan(which, values)
+    on_cuda = cuda_plan(which, values)
+    if on_cuda is not None:
+        from nn.kernels import cuda
+
+        found = values.new_zeros(m)
+        cuda.compress(on_cuda, values.detach().contiguous(), edges, factors, first, found)
+        return found
+    plan = cpu_plan(which, values)
     if plan is None:
         return reference.compress(which, values.detach(), factors, edges, first)
     from nn.kernels import cpu
@@ -152,7 +169,8 @@ def _(values: Any, roots: Any, edges: Any, mapping: str, first: int, m: int, sca
     return values.new_empty(m)
 
 
-def _unwatched(tensor: torch.Tensor) -> bool:
+def unwatched(tensor: torch.Tensor) -> bool:
+    """Whether a call on it need not go through the dispatcher: nobody compiles, records or transforms it."""
     return (
         not torch.compiler.is_compiling()
         and type(tensor) in _PLAIN
@@ -162,7 +180,22 @@ def _unwatched(tensor: torch.Tensor) -> bool:
     )
 
 
-def _cpu_plan(mapping: Any, like: torch.Tensor) -> Any:
+def cuda_plan(mapping: Any, like: torch.Tensor) -> Any:
+    """What the Triton kernels must know; None where they do not serve."""
+    if like.device.type != "cuda" or like.dtype not in _ON_CUDA or not _has_triton():
+        return None
+    from nn.kernels.cuda import plan_of
+
+    return plan_of(mapping)
+
+
+@cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def cpu_plan(mapping: Any, like: torch.Tensor) -> Any:
+    """What the numba kernels must know; None where they do not serve."""
     if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.float64):
         return None
     from nn.kernels.cpu import plan_of

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as tnnf
 
 from nn.bridge import mapping_of
-from nn.kernels import _cpu_plan, _expand, _unwatched, compress, expand
+from nn.kernels import _expand, compress, cpu_plan, cuda_plan, expand, unwatched
 from nn.kernels.cpu import SHORT, STRETCH, WORD, Plan, _segment, _together
 from nn.kernels.lanes import LANES, add_products, add_some_products, sum_of
 from rpstheory import hashing
@@ -72,7 +72,7 @@ def linear(
         (…, count).
     """
     wanted = torch.is_grad_enabled() and (x.requires_grad or bank.requires_grad)
-    call = _linear if not wanted and _unwatched(x) and _unwatched(bank) else linear_op
+    call = _linear if not wanted and unwatched(x) and unwatched(bank) else linear_op
     return call(x, bank, roots, edges, mapping, first, count, scale)
 
 
@@ -94,6 +94,8 @@ def pays(plan: Plan | None, count: int, columns: int, batch: int) -> bool:
 def saves(mapping: Any, bank: torch.Tensor, x: torch.Tensor, count: int) -> bool:
     """Whether :func:`linear` gains: nothing is differentiated, cast or recorded, and :func:`pays`.
 
+    On a GPU never: whether the kernel is faster there than a library's product has not been measured.
+
     Args:
         mapping: The mapping.
         bank: (m,).
@@ -102,12 +104,12 @@ def saves(mapping: Any, bank: torch.Tensor, x: torch.Tensor, count: int) -> bool
     """
     if torch.is_grad_enabled() and (bank.requires_grad or x.requires_grad):
         return False
-    if x.dtype != bank.dtype or not (_unwatched(x) and _unwatched(bank)):
+    if x.dtype != bank.dtype or not (unwatched(x) and unwatched(bank)):
         return False
     if torch.is_autocast_enabled(x.device.type) or x.numel() == 0:
         return False
     columns = x.shape[-1]
-    return pays(_cpu_plan(mapping, bank), count, columns, x.numel() // columns)
+    return pays(cpu_plan(mapping, bank), count, columns, x.numel() // columns)
 
 
 def shares(count: int, work: int) -> list[tuple[int, int]]:
@@ -127,7 +129,17 @@ def _linear(
     count: int,
     scale: float,
 ) -> torch.Tensor:
-    plan, columns = _cpu_plan(mapping_of(mapping), bank), x.shape[-1]
+    which, columns = mapping_of(mapping), x.shape[-1]
+    plan, on_cuda = cpu_plan(which, bank), cuda_plan(which, bank)
+    if on_cuda is not None and x.dtype == bank.dtype:
+        from nn.kernels import cuda
+
+        if cuda.pays(on_cuda, count, columns, x.numel() // max(1, columns)):
+            found = x.new_empty(x.numel() // columns, count)
+            flat = x.detach().reshape(-1, columns).contiguous()
+            by = (scale / roots).to(bank.dtype)
+            cuda.linear(on_cuda, flat, bank.detach().contiguous(), edges, by, first, found)
+            return found.view(*x.shape[:-1], count)
     if plan is None or x.dtype != bank.dtype or x.numel() * count == 0:
         weight = _expand(bank.detach(), roots, edges, mapping, first, count * columns, scale)
         return tnnf.linear(x, weight.view(count, columns))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nn.bridge import drawn, mapping_of
-from nn.kernels import _cpu_plan, _unwatched, reference
+from nn.kernels import cpu_plan, cuda_plan, reference, unwatched
 from nn.kernels.cpu import WORD, _add_run, _copy_run, _segment, _together
 from nn.kernels.products import shares
 from rpstheory import hashing
@@ -58,7 +58,7 @@ def expand_rows(
     Raises:
         RowError: If the table has not so many rows.
     """
-    if _unwatched(bank):
+    if unwatched(bank):
         return _ExpandRows.apply(bank, roots, edges, mapping, first, count, width, rows, scale)  # type: ignore[no-untyped-call]
     return expand_rows_op(bank, roots, edges, mapping, first, count, width, rows, scale)
 
@@ -79,7 +79,7 @@ def compress_rows(
     Raises:
         RowError: If the table has not so many rows.
     """
-    if _unwatched(values):
+    if unwatched(values):
         return _CompressRows.apply(values, roots, edges, mapping, first, count, m, rows, scale)  # type: ignore[no-untyped-call]
     return compress_rows_op(values, roots, edges, mapping, first, count, m, rows, scale)
 
@@ -96,8 +96,13 @@ def _expand_rows(
     scale: float,
 ) -> torch.Tensor:
     which, factors, found = mapping_of(mapping), (scale / roots).to(bank.dtype), _checked(rows, count)
-    plan, out = _cpu_plan(which, bank), bank.new_empty(len(found), width)
-    if plan is None:
+    plan, out = cpu_plan(which, bank), bank.new_empty(len(found), width)
+    on_cuda = cuda_plan(which, bank)
+    if on_cuda is not None:
+        from nn.kernels import cuda
+
+        cuda.expand_rows(on_cuda, bank.detach().contiguous(), edges, factors, first, found, out)
+    elif plan is None:
         for low, high, position in _blocks(found, first, width):
             cell, sign = drawn(which, position)
             out[low:high] = bank.detach()[cell] * reference.factor(factors, edges, cell) * sign
@@ -121,9 +126,13 @@ def _compress_rows(
     scale: float,
 ) -> torch.Tensor:
     which, factors, found = mapping_of(mapping), (scale / roots).to(values.dtype), _checked(rows, count)
-    plan, bank = _cpu_plan(which, values), values.new_zeros(m)
-    flat = values.detach().reshape(len(found), values.shape[-1])
-    if plan is None:
+    plan, bank = cpu_plan(which, values), values.new_zeros(m)
+    flat, on_cuda = values.detach().reshape(len(found), values.shape[-1]), cuda_plan(which, values)
+    if on_cuda is not None:
+        from nn.kernels import cuda
+
+        cuda.compress_rows(on_cuda, flat.contiguous(), edges, factors, first, found, bank)
+    elif plan is None:
         for low, high, position in _blocks(found, first, flat.shape[1]):
             cell, sign = drawn(which, position)
             each = flat[low:high] * reference.factor(factors, edges, cell) * sign

@@ -296,6 +296,7 @@ def test_a_hundredth_of_vgg11_takes_less_than_600_kb_in_the_file_and_at_rest(tmp
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device that torch can use")
 def test_a_checkpoint_knows_no_device(scratch, written, model):
     scratch.write_bytes(written)
     loaded = nn.load(scratch, Net().cuda())
