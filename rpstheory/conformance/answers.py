@@ -120,12 +120,16 @@ def _other_arrays(libraries: dict[str, Any], places: tuple[int, ...]) -> Iterato
 
 
 def _answer_of(mapping: Guarded, name: str, array: Any) -> list[Any] | None:
-    """The answer as a list; None where this kind of array is refused, with whatever error."""
+    """The answer as a list; None where this kind of array is refused, with whatever error.
+
+    NumPy takes a foreign array of one element for a number where it indexes: that is no answer either.
+    """
     try:
         came = getattr(mapping.raw, name)(array)
-        return came.tolist() if hasattr(came, "tolist") else np.asarray(came).tolist()
+        found = came.tolist() if hasattr(came, "tolist") else np.asarray(came).tolist()
     except Exception:
         return None
+    return found if isinstance(found, list) else None
 
 
 def _libraries(subject: Subject) -> dict[str, Any]:
