@@ -121,15 +121,21 @@ class Bank:
         self._roots, self._edges = roots, edges
 
     def _read(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        phi = self.phi
-        if self._roots.device != phi.device:
-            self._roots, self._edges = self._roots.to(phi.device), self._edges.to(phi.device)
-        if self._per_cell is None:
-            return phi, self._roots, self._edges
-        if self._per_cell.dtype != phi.dtype and not torch.compiler.is_compiling():
+        phi, cells = self.phi, self._per_cell
+        moved = self._roots.device != phi.device
+        if moved or (cells is not None and cells.dtype != phi.dtype and not torch.compiler.is_compiling()):
+            with torch.inference_mode(False):  # what is kept now must also serve training
+                cells = self._suit(phi)
+        return (phi if cells is None else phi / cells.to(phi)), self._roots, self._edges
+
+    def _suit(self, phi: torch.Tensor) -> torch.Tensor | None:
+        """Bring the tables into the kind and to the place of phi."""
+        cells = self._per_cell
+        if self._roots.is_meta or (cells is not None and cells.dtype != phi.dtype):
             self._set_roots(self.gamma)  # afresh, so that no digit is lost on the way
-            self._per_cell = self._per_cell.to(phi)
-        return phi / self._per_cell.to(phi), self._roots, self._edges
+        self._per_cell = None if self._per_cell is None else self._per_cell.to(phi)
+        self._roots, self._edges = self._roots.to(phi.device), self._edges.to(phi.device)
+        return self._per_cell
 
 
 @dataclass(frozen=True, eq=False)

@@ -144,7 +144,7 @@ def _embedding_bag(
         return tnn.EmbeddingBag.forward(self, input, offsets, per_sample_weights)
     flat = input.reshape(-1)
     table = self.__dict__[_VIEWS]["weight"].rows(tnnf.pad(flat, (1, 0)))  # row 0 stands for the padding
-    place = torch.arange(1, len(flat) + 1, device=flat.device)
+    place = torch.arange(1, flat.numel() + 1, device=flat.device)
     if self.padding_idx is not None:
         place = torch.where(flat == self.padding_idx, 0, place)
     return tnnf.embedding_bag(

@@ -218,7 +218,13 @@ def _scale(name: str, weight: torch.Tensor, init: Init) -> float:
 
     Raises:
         DataError: If the weights are not finite, or all the same.
+        KindError: If other libraries, or other processes, have a part in the tensor.
     """
+    if type(weight.data) is not torch.Tensor:
+        raise KindError(
+            f"share: {name} is a {type(weight.data).__name__}, and an ordinary tensor is needed; share the "
+            "model first, then distribute or quantize it"
+        )
     if weight.is_meta:
         raise DataError(f"share: {name} is on the meta device, without numbers; nn.plan is the dry run")
     flat = weight.detach().reshape(-1)

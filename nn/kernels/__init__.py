@@ -7,14 +7,18 @@ as much when it does not go through the dispatcher, and that is the way taken wh
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from nn.bridge import mapping_of
 from nn.kernels import reference
+from rpstheory.errors import KindError
 
 _ON_CUDA = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -43,9 +47,8 @@ def expand(
     Returns:
         (count,), in the kind of the bank.
     """
-    if unwatched(bank):
-        return _Expand.apply(bank, roots, edges, mapping, first, count, scale)  # type: ignore[no-untyped-call]
-    return expand_op(bank, roots, edges, mapping, first, count, scale)
+    call = way(bank, _Expand, _ExpandWatched, expand_op)
+    return call(bank, roots, edges, mapping, first, count, scale)
 
 
 def compress(
@@ -61,9 +64,8 @@ def compress(
 
     In every cell in order of position: the same bits whatever the number of threads.
     """
-    if unwatched(values):
-        return _Compress.apply(values, roots, edges, mapping, first, m, scale)  # type: ignore[no-untyped-call]
-    return compress_op(values, roots, edges, mapping, first, m, scale)
+    call = way(values, _Compress, _CompressWatched, compress_op)
+    return call(values, roots, edges, mapping, first, m, scale)
 
 
 def _expand(
@@ -88,7 +90,7 @@ def _expand(
         return reference.expand(which, bank, factors, edges, first, count)
     from nn.kernels import cpu
 
-    out, source = bank.new_empty(count), bank.detach().contiguous().numpy()
+    out, source = bank.new_empty(count), borrowed(bank)
     cpu.expand(plan, source, edges.numpy(), factors.numpy(), first, out.numpy(), torch.get_num_threads())
     return out
 
@@ -121,7 +123,7 @@ def _compress(
 
 
 def _keep(ctx: Any, inputs: Any, output: Any) -> None:
-    source, ctx.roots, ctx.edges, ctx.mapping, ctx.first, _, ctx.scale = inputs
+    source, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.found, ctx.scale = inputs
     ctx.size = len(source)
 
 
@@ -133,6 +135,27 @@ def _expand_backward(ctx: Any, grad: torch.Tensor) -> Any:
 def _compress_backward(ctx: Any, grad: torch.Tensor) -> Any:
     found = expand(grad, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.size, ctx.scale)
     return found, None, None, None, None, None, None
+
+
+def _expand_tangent(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:
+    return expand(tangent, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.found, ctx.scale)
+
+
+def _compress_tangent(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:
+    return compress(tangent, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.found, ctx.scale)
+
+
+def one_by_one(call: Callable[..., torch.Tensor]) -> Any:
+    """A rule for ``vmap``: the call for one element of the batch after the other."""
+
+    def rule(info: Any, places: Any, *inputs: Any) -> tuple[torch.Tensor, int]:
+        each = [
+            [given] * info.batch_size if place is None else given.unbind(place)
+            for given, place in zip(inputs, places, strict=True)
+        ]
+        return torch.stack([call(*one) for one in zip(*each, strict=True)]), 0
+
+    return rule
 
 
 class _Expand(torch.autograd.Function):
@@ -153,6 +176,22 @@ class _Compress(torch.autograd.Function):
     backward = staticmethod(_compress_backward)
 
 
+class _ExpandWatched(torch.autograd.Function):
+    forward = staticmethod(_expand)
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_expand_backward)
+    jvp = staticmethod(_expand_tangent)
+    vmap = staticmethod(one_by_one(expand))
+
+
+class _CompressWatched(torch.autograd.Function):
+    forward = staticmethod(_compress)
+    setup_context = staticmethod(_keep)
+    backward = staticmethod(_compress_backward)
+    jvp = staticmethod(_compress_tangent)
+    vmap = staticmethod(one_by_one(compress))
+
+
 expand_op = torch.library.custom_op("rps::expand", _expand, mutates_args=())
 compress_op = torch.library.custom_op("rps::compress", _compress, mutates_args=())
 expand_op.register_autograd(_expand_backward, setup_context=_keep)
@@ -169,15 +208,43 @@ def _(values: Any, roots: Any, edges: Any, mapping: str, first: int, m: int, sca
     return values.new_empty(m)
 
 
+def way(tensor: torch.Tensor, plain: Any, watched: Any, op: Any) -> Callable[..., torch.Tensor]:
+    """How to call a kernel: an operator where a compiler looks, else autograd, for torch.func or faster.
+
+    Raises:
+        KindError: If a compiler looks at forward derivatives, which operators drop.
+    """
+    if unwatched(tensor):
+        return plain.apply
+    if _eager(tensor):
+        return watched.apply
+    if forward_ad._current_level >= 0:
+        raise KindError(
+            "nn: forward derivatives of a shared model cannot be compiled; call torch.func.jvp, jacfwd and "
+            "hessian outside torch.compile"
+        )
+    return op
+
+
 def unwatched(tensor: torch.Tensor) -> bool:
     """Whether a call on it need not go through the dispatcher: nobody compiles, records or transforms it."""
+    return (
+        _eager(tensor) and not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
+    )
+
+
+def _eager(tensor: torch.Tensor) -> bool:
     return (
         not torch.compiler.is_compiling()
         and type(tensor) in _PLAIN
         and tensor.device.type in ("cpu", "cuda")
         and not is_in_torch_dispatch_mode()
-        and not torch._C._are_functorch_transforms_active()
     )
+
+
+def borrowed(tensor: torch.Tensor) -> Any:
+    """The tensor's numbers as an array; ``numpy()`` would keep FSDP from ever giving their memory back."""
+    return np.from_dlpack(tensor.detach().contiguous())
 
 
 def cuda_plan(mapping: Any, like: torch.Tensor) -> Any:

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as tnnf
 
 from nn.bridge import mapping_of
-from nn.kernels import _expand, compress, cpu_plan, cuda_plan, expand, unwatched
+from nn.kernels import _expand, borrowed, compress, cpu_plan, cuda_plan, expand, unwatched
 from nn.kernels.cpu import SHORT, STRETCH, WORD, Plan, _segment, _together
 from nn.kernels.lanes import LANES, add_products, add_some_products, sum_of
 from rpstheory import hashing
@@ -144,7 +144,7 @@ def _linear(
         weight = _expand(bank.detach(), roots, edges, mapping, first, count * columns, scale)
         return tnnf.linear(x, weight.view(count, columns))
     factors = (scale / roots).to(bank.dtype).numpy()
-    source = bank.detach().contiguous().numpy()
+    source = borrowed(bank)
     weights = (*plan, source, edges.numpy(), factors, first)
     flat = x.detach().reshape(-1, columns)
     out = x.new_empty(len(flat), count)

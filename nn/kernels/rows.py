@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from nn.bridge import drawn, mapping_of
-from nn.kernels import cpu_plan, cuda_plan, reference, unwatched
+from nn.kernels import borrowed, cpu_plan, cuda_plan, one_by_one, reference, way
 from nn.kernels.cpu import WORD, _add_run, _copy_run, _segment, _together
 from nn.kernels.products import shares
 from rpstheory import hashing
@@ -58,9 +58,8 @@ def expand_rows(
     Raises:
         RowError: If the table has not so many rows.
     """
-    if unwatched(bank):
-        return _ExpandRows.apply(bank, roots, edges, mapping, first, count, width, rows, scale)  # type: ignore[no-untyped-call]
-    return expand_rows_op(bank, roots, edges, mapping, first, count, width, rows, scale)
+    call = way(bank, _ExpandRows, _ExpandRowsWatched, expand_rows_op)
+    return call(bank, roots, edges, mapping, first, count, width, rows, scale)
 
 
 def compress_rows(
@@ -79,9 +78,8 @@ def compress_rows(
     Raises:
         RowError: If the table has not so many rows.
     """
-    if unwatched(values):
-        return _CompressRows.apply(values, roots, edges, mapping, first, count, m, rows, scale)  # type: ignore[no-untyped-call]
-    return compress_rows_op(values, roots, edges, mapping, first, count, m, rows, scale)
+    call = way(values, _CompressRows, _CompressRowsWatched, compress_rows_op)
+    return call(values, roots, edges, mapping, first, count, m, rows, scale)
 
 
 def _expand_rows(
@@ -107,7 +105,7 @@ def _expand_rows(
             cell, sign = drawn(which, position)
             out[low:high] = bank.detach()[cell] * reference.factor(factors, edges, cell) * sign
     else:
-        source, to = bank.detach().contiguous().numpy(), out.numpy()
+        source, to = borrowed(bank), out.numpy()
         table = (*plan, edges.numpy(), factors.numpy(), first, found.numpy())
         call = partial(_expand_each, *table, source, to)
         _together([partial(call, *part) for part in shares(len(found), out.numel())])
@@ -172,23 +170,35 @@ def _blocks(rows: torch.Tensor, first: int, width: int) -> Iterator[tuple[int, i
 
 
 def _keep(ctx: Any, inputs: Any, output: Any) -> None:
-    source, roots, edges, ctx.mapping, ctx.first, ctx.count, _, rows, ctx.scale = inputs
+    source, roots, edges, ctx.mapping, ctx.first, ctx.count, ctx.found, rows, ctx.scale = inputs
     ctx.size = source.shape[-1]
     ctx.save_for_backward(roots, edges, rows)
 
 
-def _adjoint(ctx: Any, grad: torch.Tensor, call: Any) -> Any:
+def _keep_for_both(ctx: Any, inputs: Any, output: Any) -> None:
+    _keep(ctx, inputs, output)
+    ctx.save_for_forward(*inputs[1:3], inputs[7])
+
+
+def _again(ctx: Any, values: torch.Tensor, size: int, call: Any) -> torch.Tensor:
     roots, edges, rows = ctx.saved_tensors
-    found = call(grad, roots, edges, ctx.mapping, ctx.first, ctx.count, ctx.size, rows, ctx.scale)
-    return (found, *[None] * 8)
+    return call(values, roots, edges, ctx.mapping, ctx.first, ctx.count, size, rows, ctx.scale)
 
 
 def _expand_rows_backward(ctx: Any, grad: torch.Tensor) -> Any:
-    return _adjoint(ctx, grad, compress_rows)
+    return (_again(ctx, grad, ctx.size, compress_rows), *[None] * 8)
 
 
 def _compress_rows_backward(ctx: Any, grad: torch.Tensor) -> Any:
-    return _adjoint(ctx, grad, expand_rows)
+    return (_again(ctx, grad, ctx.size, expand_rows), *[None] * 8)
+
+
+def _expand_rows_tangent(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:
+    return _again(ctx, tangent, ctx.found, expand_rows)
+
+
+def _compress_rows_tangent(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:
+    return _again(ctx, tangent, ctx.found, compress_rows)
 
 
 class _ExpandRows(torch.autograd.Function):
@@ -207,6 +217,22 @@ class _CompressRows(torch.autograd.Function):
         return _compress_rows(*inputs)
 
     backward = staticmethod(_compress_rows_backward)
+
+
+class _ExpandRowsWatched(torch.autograd.Function):
+    forward = staticmethod(_expand_rows)
+    setup_context = staticmethod(_keep_for_both)
+    backward = staticmethod(_expand_rows_backward)
+    jvp = staticmethod(_expand_rows_tangent)
+    vmap = staticmethod(one_by_one(expand_rows))
+
+
+class _CompressRowsWatched(torch.autograd.Function):
+    forward = staticmethod(_compress_rows)
+    setup_context = staticmethod(_keep_for_both)
+    backward = staticmethod(_compress_rows_backward)
+    jvp = staticmethod(_compress_rows_tangent)
+    vmap = staticmethod(one_by_one(compress_rows))
 
 
 expand_rows_op = torch.library.custom_op("rps::expand_rows", _expand_rows, mutates_args=())
