@@ -572,13 +572,14 @@ def circumstances():
 # ---------------------------------------------------------------------------------- table and figure
 
 
-def series(results):
-    """Records of the seeds of the tables, by everything else; long training is a way of its own."""
+def series(name, results):
+    """Records of the cells of the tables by all but seed and rate; long training is a way of its own."""
     found = {}
-    for cell, record in results.items():
-        if cell.seed:
+    for cell in tables(name, results):
+        if cell in results:
             length = "long" if cell.training == "long" else "short"
-            found.setdefault(replace(cell, seed=0, rate=0.0, training=length), []).append(record)
+            way = replace(cell, seed=0, rate=0.0, training=length)
+            found.setdefault(way, []).append(results[cell])
     return found
 
 
@@ -615,7 +616,7 @@ def table(name, results):
     heads = ["n/m", "method", "mapping", "importance", "error, predicted", "measured"]
     heads += [f"{metric}, {moment}" for moment in moments for metric in metrics] + ["seeds"]
     lines = ["| " + " | ".join(heads) + " |", "|" + " :-- |" * 4 + " --: |" * (len(heads) - 4)]
-    ways = {way: part for way, part in series(results).items() if way.task == name}
+    ways = series(name, results)
     for way, part in sorted(ways.items(), key=lambda item: item[0].compression):
         method = way.method + ", full training" * (way.training == "long")
         method += ", embeddings too" * way.share_embeddings
@@ -657,7 +658,7 @@ def draw(results, path):
         (("digits", "accuracy", "settled"), ("minilm", "cosine", "at once"))
     ):
         upper, lower = panels[:, column]
-        lines = errors_and_scores(series(results), name, metric, before)
+        lines = errors_and_scores(series(name, results), name, metric, before)
         for label, colour, errors, expected, first, last in lines:
             along(upper, errors, "o", colour, label)
             along(upper, expected, "-", colour, None)
@@ -665,7 +666,7 @@ def draw(results, path):
             along(lower, last, "s-", colour, label)
         upper.plot(COMPRESSIONS, [1 - 1 / c for c in COMPRESSIONS], ":", color="0.4", label="1 - m/n")
         dense = values(
-            [r for c, r in results.items() if (c.task, c.method) == (name, "dense") and c.seed],
+            [r for way, rows in series(name, results).items() if way.method == "dense" for r in rows],
             "at once",
             metric,
         )
