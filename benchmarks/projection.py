@@ -655,7 +655,7 @@ def draw(results, path):
 
     figure, panels = plt.subplots(2, 2, figsize=(9, 6.6), sharex=True, layout="constrained")
     for column, (name, metric, before) in enumerate(
-        (("digits", "accuracy", "settled"), ("minilm", "cosine", "at once"))
+        (("digits", "accuracy", "settled"), ("minilm", "overlap", "at once"))
     ):
         upper, lower = panels[:, column]
         lines = errors_and_scores(series(name, results), name, metric, before)
@@ -664,7 +664,7 @@ def draw(results, path):
             along(upper, expected, "-", colour, None)
             along(lower, first, "o--", colour, None)
             along(lower, last, "s-", colour, label)
-        upper.plot(COMPRESSIONS, [1 - 1 / c for c in COMPRESSIONS], ":", color="0.4", label="1 - m/n")
+        upper.plot(COMPRESSIONS, [1 - 1 / c for c in COMPRESSIONS], "-.", color="0.4")
         dense = values(
             [r for way, rows in series(name, results).items() if way.method == "dense" for r in rows],
             "at once",
@@ -677,12 +677,13 @@ def draw(results, path):
             title={"digits": "ResNet-20, digits", "minilm": "MiniLM-L6, sentences"}[name], ylim=(0, 1.03)
         )
         lower.set(xlabel="weights per cell, n/m")
-    panels[0, 0].set(ylabel="relative squared error, as each minimises it")
+    panels[0, 0].set(ylabel="relative squared error")
     panels[1, 0].set(ylabel="test accuracy, %", xscale="log", xticks=COMPRESSIONS, xticklabels=COMPRESSIONS)
-    panels[1, 1].set(ylabel="mean cosine to the dense embedding")
+    panels[1, 1].set(ylabel="10 nearest neighbours kept, share")
     panels[0, 0].minorticks_off()
-    panels[0, 1].legend(fontsize=8, title="dots measured, lines predicted", title_fontsize=8)
-    panels[1, 0].legend(fontsize=8, title="dashed before, full after training", title_fontsize=8)
+    lines, names = panels[1, 0].get_legend_handles_labels()
+    lines.append(panels[0, 0].lines[-1])
+    figure.legend(lines, [*names, "1 - m/n"], loc="outside lower center", ncols=4, fontsize=8)
     figure.savefig(path, dpi=130, metadata={"Software": None})
 
 

@@ -213,3 +213,22 @@ def test_closed_form_over_all_draws_of_a_fold_is_one_minus_m_over_n(compression)
     w = np.random.default_rng(0).standard_normal(n)
     found = expected_linear_residual(Fold(n, 8, 0), np.ones(n), w) / (w @ w)
     assert found == pytest.approx(1 - 1 / compression, rel=1e-12)
+
+
+@pytest.mark.parametrize("w", [(1, 1, 3, 3), (2, -2, 5, 5), (4, 4, 4, 4)])
+def test_scales_that_follow_the_weights_lose_at_most_the_loss_of_equal_ones(w):
+    """Two tensors with |w| = lambda; equal only where the two scales are."""
+    energy, scales = sum(v * v for v in w), [abs(v) for v in w]
+    for cells in all_folds(4, 2):
+        lost = mean(best_loss(cells, signs, 2, (1, 1, 1, 1), w, scales) for signs in all_signs(4))
+        assert lost == sum(
+            2 * Fraction((v * u) ** 2, v * v + u * u)
+            for v, u in [(w[0], w[cells.index(cells[0], 1)]), (w[1], w[cells.index(cells[1], 2)])]
+        )
+        assert (lost < energy / Fraction(2)) == (len(set(scales)) > 1)
+
+
+def test_scales_against_the_weights_lose_more_than_equal_ones():
+    for scales, kept in (((1, 1), 5), ((1, 3), Fraction(9, 5))):
+        lost = mean(best_loss((0, 0), signs, 1, (1, 1), (3, 1), scales) for signs in all_signs(2))
+        assert 10 - lost == kept
