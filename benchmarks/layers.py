@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from nn.bridge import key_of
-from nn.kernels import compress, cpu, expand
+from nn.kernels import Piece, cpu
 from rpstheory import Block, Chunk, Fold, Hashed
 from rpstheory.report.files import check_writable, write_text
 from rpstheory.report.record import now, this_environment
@@ -180,11 +180,11 @@ def contestants(n, m, threads):
 
     def back(mapping):
         key = key_of(mapping)
-        return lambda: compress(weight, roots, edges, key, 0, m, 1.0)
+        return lambda: Piece(roots, edges, key, 0, len(weight), m, 1.0).compress(weight)
 
     found = {
         "clone": weight.clone,
-        "expand": lambda: expand(bank, roots, edges, key_of(fold), 0, n, 1.0),
+        "expand": lambda: Piece(roots, edges, key_of(fold), 0, n, len(bank), 1.0).expand(bank),
         "copy_": lambda: out.copy_(weight),
         "expand into": into(fold),
         "bank[index] * sign": lambda: bank[index] * sign,

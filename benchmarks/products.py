@@ -14,7 +14,7 @@ import torch.nn.functional as tnnf
 
 from benchmarks.layers import ratio, take_turns
 from nn.bridge import key_of
-from nn.kernels import cpu, expand
+from nn.kernels import Piece, cpu
 from nn.kernels.products import linear, pays
 from nn.kernels.rows import expand_rows
 from rpstheory import Fold
@@ -37,7 +37,7 @@ def products(out, columns, compression, rounds):
                 "bank": lambda x=x: linear(x, bank, *place, out, 1.0),
                 "dense": lambda x=x: tnnf.linear(x, weight),
                 "expand + dense": lambda x=x: tnnf.linear(
-                    x, expand(bank, *place, out * columns, 1.0).view(out, columns)
+                    x, Piece(*place, out * columns, len(bank), 1.0).expand(bank).view(out, columns)
                 ),
             },
             rounds,

@@ -20,7 +20,7 @@ import torch.nn as tnn
 
 from nn.bridge import key_of
 from nn.gamma import Scaler, Span, Stretches, stretches
-from nn.kernels import compress, expand
+from nn.kernels import Piece
 from nn.kernels.products import linear, saves
 from nn.kernels.rows import expand_rows
 
@@ -48,6 +48,9 @@ class Bank:
         self.spans = tuple(spans)
         self._key = key_of(mapping)
         self._set_roots(stretches(mapping, spans))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_pieces": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -87,8 +90,8 @@ class Bank:
 
     def expand(self, first: int, count: int, scale: float) -> torch.Tensor:
         """The weights at positions first … first + count - 1, (count,)."""
-        bank, roots, edges = self._read()
-        return expand(bank, roots, edges, self._key, first, count, scale)
+        bank, *_ = self._read()
+        return self._piece(first, count, scale).expand(bank)
 
     def expand_rows(
         self, first: int, count: int, width: int, rows: torch.Tensor, scale: float
@@ -106,9 +109,18 @@ class Bank:
 
     def compress(self, values: torch.Tensor, first: int, scale: float) -> torch.Tensor:
         """The adjoint of :meth:`expand`, (m,)."""
-        _, roots, edges = self._read()
-        found = compress(values, roots, edges, self._key, first, self.mapping.m, scale)
+        self._read()
+        found = self._piece(first, len(values), scale).compress(values)
         return found if self._per_cell is None else found / self._per_cell.to(found)
+
+    def _piece(self, first: int, count: int, scale: float) -> Piece:
+        place = first, count, scale
+        found = self._pieces.get(place)
+        if found is None:
+            found = Piece(self._roots, self._edges, self._key, first, count, self.mapping.m, scale)
+            if not torch.compiler.is_compiling():
+                self._pieces[place] = found
+        return found
 
     def _set_roots(self, gamma: Stretches) -> None:
         roots = torch.from_numpy(gamma.roots(self.scaler))
@@ -119,6 +131,7 @@ class Bank:
             self._per_cell = torch.repeat_interleave(roots, size)
             roots, edges = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
         self._roots, self._edges = roots, edges
+        self._pieces: dict[tuple[int, int, float], Piece] = {}
 
     def _read(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         phi, cells = self.phi, self._per_cell
@@ -134,7 +147,7 @@ class Bank:
         if self._roots.is_meta or (cells is not None and cells.dtype != phi.dtype):
             self._set_roots(self.gamma)  # afresh, so that no digit is lost on the way
         self._per_cell = None if self._per_cell is None else self._per_cell.to(phi)
-        self._roots, self._edges = self._roots.to(phi.device), self._edges.to(phi.device)
+        self._roots, self._edges, self._pieces = self._roots.to(phi.device), self._edges.to(phi.device), {}
         return self._per_cell
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -24,125 +25,113 @@ _ON_CUDA = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-def expand(
-    bank: torch.Tensor,
-    roots: torch.Tensor,
-    edges: torch.Tensor,
-    mapping: str,
-    first: int,
-    count: int,
-    scale: float,
-) -> torch.Tensor:
-    """``scale / root * sign * bank[cell]`` at positions first … first + count - 1.
+@dataclass(frozen=True)
+class Piece:
+    """Some positions of a mapping: their weights, and the adjoint. What a call must know is made once.
 
-    Args:
-        bank: (m,) floats.
+    Attributes:
         roots: (segments,) float64: what each stretch of cells is divided by.
         edges: (segments,) int64: the first cell of each stretch, 0 first.
         mapping: Names the mapping, as :func:`nn.bridge.key_of` does.
         first: Position of the first weight.
         count: Number of weights.
+        m: Number of cells.
         scale: The module's lambda.
-
-    Returns:
-        (count,), in the kind of the bank.
     """
-    call = way(bank, _Expand, _ExpandWatched, expand_op)
-    return call(bank, roots, edges, mapping, first, count, scale)
 
+    roots: torch.Tensor
+    edges: torch.Tensor
+    mapping: str
+    first: int
+    count: int
+    m: int
+    scale: float
+    _kernels: dict[Any, Kernels] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-def compress(
-    values: torch.Tensor,
-    roots: torch.Tensor,
-    edges: torch.Tensor,
-    mapping: str,
-    first: int,
-    m: int,
-    scale: float,
-) -> torch.Tensor:
-    """The adjoint of :func:`expand`: ``scale / root * sign * values``, summed over each of m cells.
+    def expand(self, bank: torch.Tensor) -> torch.Tensor:
+        """``scale / root * sign * bank[cell]``, (count,) in the kind of the bank, (m,)."""
+        return way(bank, _Expand, _ExpandWatched, _expand_op)(bank, self)
 
-    In every cell in order of position: the same bits whatever the number of threads.
-    """
-    call = way(values, _Compress, _CompressWatched, compress_op)
-    return call(values, roots, edges, mapping, first, m, scale)
+    def compress(self, values: torch.Tensor) -> torch.Tensor:
+        """The adjoint: ``scale / root * sign * values`` summed over each cell, (m,).
 
+        In every cell in order of position: the same bits whatever the number of threads.
+        """
+        return way(values, _Compress, _CompressWatched, _compress_op)(values, self)
 
-def _expand(
-    bank: torch.Tensor,
-    roots: torch.Tensor,
-    edges: torch.Tensor,
-    mapping: str,
-    first: int,
-    count: int,
-    scale: float,
-) -> torch.Tensor:
-    which, factors = mapping_of(mapping), (scale / roots).to(bank.dtype)
-    on_cuda = cuda_plan(which, bank)
-    if on_cuda is not None:
-        from nn.kernels import cuda
-
-        weights = bank.new_empty(count)
-        cuda.expand(on_cuda, bank.detach().contiguous(), edges, factors, first, weights)
-        return weights
-    plan = cpu_plan(which, bank)
-    if plan is None:
-        return reference.expand(which, bank, factors, edges, first, count)
-    from nn.kernels import cpu
-
-    out, source = bank.new_empty(count), borrowed(bank)
-    cpu.expand(plan, source, edges.numpy(), factors.numpy(), first, out.numpy(), torch.get_num_threads())
-    return out
-
-
-def _compress(
-    values: torch.Tensor,
-    roots: torch.Tensor,
-    edges: torch.Tensor,
-    mapping: str,
-    first: int,
-    m: int,
-    scale: float,
-) -> torch.Tensor:
-    which, factors = mapping_of(mapping), (scale / roots).to(values.dtype)
-    on_cuda = cuda_plan(which, values)
-    if on_cuda is not None:
-        from nn.kernels import cuda
-
-        found = values.new_zeros(m)
-        cuda.compress(on_cuda, values.detach().contiguous(), edges, factors, first, found)
+    def kernels(self, like: torch.Tensor) -> Kernels:
+        """What does the work for tensors of this kind and place."""
+        key = like.dtype, like.device
+        found = self._kernels.get(key)
+        if found is None:
+            found = self._kernels[key] = self._kernels_for(like)
         return found
-    plan = cpu_plan(which, values)
-    if plan is None:
-        return reference.compress(which, values.detach(), factors, edges, first)
-    from nn.kernels import cpu
 
-    bank, source = values.new_zeros(m), values.detach().contiguous().numpy()
-    cpu.compress(plan, source, edges.numpy(), factors.numpy(), first, bank.numpy(), torch.get_num_threads())
-    return bank
-
-
-def _keep(ctx: Any, inputs: Any, output: Any) -> None:
-    source, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.found, ctx.scale = inputs
-    ctx.size = len(source)
+    def _kernels_for(self, like: torch.Tensor) -> Kernels:
+        mapping, factors = mapping_of(self.mapping), (self.scale / self.roots).to(like.dtype)
+        rest = factors, self.edges, self.first, self.count, self.m
+        for kind, plan in ((_OnCuda, cuda_plan(mapping, like)), (_OnCpu, cpu_plan(mapping, like))):
+            if plan is not None:
+                return kind(plan, *rest)
+        return Kernels(mapping, *rest)
 
 
-def _expand_backward(ctx: Any, grad: torch.Tensor) -> Any:
-    found = compress(grad, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.size, ctx.scale)
-    return found, None, None, None, None, None, None
+class Kernels:
+    """Expand and compress without gradients; here in plain torch, for any mapping and device."""
+
+    def __init__(
+        self, mapping: Any, factors: torch.Tensor, edges: torch.Tensor, first: int, count: int, m: int
+    ) -> None:
+        self.mapping, self.factors, self.edges = mapping, factors, edges
+        self.first, self.count, self.m = first, count, m
+
+    def expand(self, bank: torch.Tensor) -> torch.Tensor:
+        """(m,) to (count,)."""
+        return reference.expand(self.mapping, bank, self.factors, self.edges, self.first, self.count)
+
+    def compress(self, values: torch.Tensor) -> torch.Tensor:
+        """(count,) to (m,)."""
+        return reference.compress(self.mapping, values.detach(), self.factors, self.edges, self.first)
 
 
-def _compress_backward(ctx: Any, grad: torch.Tensor) -> Any:
-    found = expand(grad, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.size, ctx.scale)
-    return found, None, None, None, None, None, None
+class _OnCpu(Kernels):
+    """By numba; the mapping is its plan."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.tables = self.edges.numpy(), self.factors.numpy(), self.first
+
+    def expand(self, bank: torch.Tensor) -> torch.Tensor:
+        from nn.kernels import cpu
+
+        out = bank.new_empty(self.count)
+        cpu.expand(self.mapping, borrowed(bank), *self.tables, out.numpy(), torch.get_num_threads())
+        return out
+
+    def compress(self, values: torch.Tensor) -> torch.Tensor:
+        from nn.kernels import cpu
+
+        bank, source = values.new_zeros(self.m), values.detach().contiguous().numpy()
+        cpu.compress(self.mapping, source, *self.tables, bank.numpy(), torch.get_num_threads())
+        return bank
 
 
-def _expand_tangent(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:
-    return expand(tangent, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.found, ctx.scale)
+class _OnCuda(Kernels):
+    """By Triton; the mapping is its plan."""
 
+    def expand(self, bank: torch.Tensor) -> torch.Tensor:
+        from nn.kernels import cuda
 
-def _compress_tangent(ctx: Any, tangent: torch.Tensor, *_: Any) -> torch.Tensor:
-    return compress(tangent, ctx.roots, ctx.edges, ctx.mapping, ctx.first, ctx.found, ctx.scale)
+        out, source = bank.new_empty(self.count), bank.detach().contiguous()
+        cuda.expand(self.mapping, source, self.edges, self.factors, self.first, out)
+        return out
+
+    def compress(self, values: torch.Tensor) -> torch.Tensor:
+        from nn.kernels import cuda
+
+        bank, source = values.new_zeros(self.m), values.detach().contiguous()
+        cuda.compress(self.mapping, source, self.edges, self.factors, self.first, bank)
+        return bank
 
 
 def one_by_one(call: Callable[..., torch.Tensor]) -> Any:
@@ -160,42 +149,112 @@ def one_by_one(call: Callable[..., torch.Tensor]) -> Any:
 
 class _Expand(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> torch.Tensor:
-        _keep(ctx, inputs, None)
-        return _expand(*inputs)
+    def forward(ctx: Any, bank: torch.Tensor, piece: Piece) -> torch.Tensor:
+        ctx.piece = piece
+        return piece.kernels(bank).expand(bank)
 
-    backward = staticmethod(_expand_backward)
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        return ctx.piece.compress(grad), None
 
 
 class _Compress(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> torch.Tensor:
-        _keep(ctx, inputs, None)
-        return _compress(*inputs)
+    def forward(ctx: Any, values: torch.Tensor, piece: Piece) -> torch.Tensor:
+        ctx.piece = piece
+        return piece.kernels(values).compress(values)
 
-    backward = staticmethod(_compress_backward)
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> Any:
+        return ctx.piece.expand(grad), None
+
+
+def _keep_piece(ctx: Any, inputs: Any, output: Any) -> None:
+    ctx.piece = inputs[1]
 
 
 class _ExpandWatched(torch.autograd.Function):
-    forward = staticmethod(_expand)
-    setup_context = staticmethod(_keep)
-    backward = staticmethod(_expand_backward)
-    jvp = staticmethod(_expand_tangent)
-    vmap = staticmethod(one_by_one(expand))
+    setup_context = staticmethod(_keep_piece)
+    backward = _Expand.backward
+    vmap = staticmethod(one_by_one(lambda bank, piece: piece.expand(bank)))
+
+    @staticmethod
+    def forward(bank: torch.Tensor, piece: Piece) -> torch.Tensor:
+        return piece.kernels(bank).expand(bank)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor, _: Any) -> torch.Tensor:
+        return ctx.piece.expand(tangent)
 
 
 class _CompressWatched(torch.autograd.Function):
-    forward = staticmethod(_compress)
-    setup_context = staticmethod(_keep)
-    backward = staticmethod(_compress_backward)
-    jvp = staticmethod(_compress_tangent)
-    vmap = staticmethod(one_by_one(compress))
+    setup_context = staticmethod(_keep_piece)
+    backward = _Compress.backward
+    vmap = staticmethod(one_by_one(lambda values, piece: piece.compress(values)))
+
+    @staticmethod
+    def forward(values: torch.Tensor, piece: Piece) -> torch.Tensor:
+        return piece.kernels(values).compress(values)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor, _: Any) -> torch.Tensor:
+        return ctx.piece.compress(tangent)
 
 
-expand_op = torch.library.custom_op("rps::expand", _expand, mutates_args=())
-compress_op = torch.library.custom_op("rps::compress", _compress, mutates_args=())
-expand_op.register_autograd(_expand_backward, setup_context=_keep)
-compress_op.register_autograd(_compress_backward, setup_context=_keep)
+@torch.library.custom_op("rps::expand", mutates_args=())
+def expand_op(
+    bank: torch.Tensor,
+    roots: torch.Tensor,
+    edges: torch.Tensor,
+    mapping: str,
+    first: int,
+    count: int,
+    scale: float,
+) -> torch.Tensor:
+    """:meth:`Piece.expand` as a node of a graph."""
+    return Piece(roots, edges, mapping, first, count, len(bank), scale).kernels(bank).expand(bank)
+
+
+@torch.library.custom_op("rps::compress", mutates_args=())
+def compress_op(
+    values: torch.Tensor,
+    roots: torch.Tensor,
+    edges: torch.Tensor,
+    mapping: str,
+    first: int,
+    m: int,
+    scale: float,
+) -> torch.Tensor:
+    """:meth:`Piece.compress` as a node of a graph."""
+    return Piece(roots, edges, mapping, first, len(values), m, scale).kernels(values).compress(values)
+
+
+def _expand_op(bank: torch.Tensor, piece: Piece) -> torch.Tensor:
+    place = piece.mapping, piece.first, piece.count
+    return expand_op(bank, piece.roots, piece.edges, *place, piece.scale)
+
+
+def _compress_op(values: torch.Tensor, piece: Piece) -> torch.Tensor:
+    place = piece.mapping, piece.first, piece.m
+    return compress_op(values, piece.roots, piece.edges, *place, piece.scale)
+
+
+def _keep_expand(ctx: Any, inputs: Any, output: Any) -> None:
+    bank, roots, edges, mapping, first, count, scale = inputs
+    ctx.piece = Piece(roots, edges, mapping, first, count, len(bank), scale)
+
+
+def _keep_compress(ctx: Any, inputs: Any, output: Any) -> None:
+    values, roots, edges, mapping, first, m, scale = inputs
+    ctx.piece = Piece(roots, edges, mapping, first, len(values), m, scale)
+
+
+expand_op.register_autograd(
+    lambda ctx, grad: (ctx.piece.compress(grad), *[None] * 6), setup_context=_keep_expand
+)
+compress_op.register_autograd(
+    lambda ctx, grad: (ctx.piece.expand(grad), *[None] * 6), setup_context=_keep_compress
+)
 
 
 @expand_op.register_fake

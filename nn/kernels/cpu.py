@@ -61,6 +61,9 @@ def expand(plan: Plan, bank: Any, edges: Any, factors: Any, first: int, out: Any
         threads: At most so many.
     """
     kernel = _expand_hashed if plan.length == 1 else _expand
+    if threads == 1 or out.size < 2 * SHORT:
+        kernel(*plan, bank, edges, factors, first, out)
+        return
     parts = _parts(out.size, threads)
     _together(
         [partial(kernel, *plan, bank, edges, factors, first + low, out[low:high]) for low, high in parts]

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as tnnf
 
 from nn.bridge import mapping_of
-from nn.kernels import _expand, borrowed, compress, cpu_plan, cuda_plan, expand, unwatched
+from nn.kernels import Piece, borrowed, cpu_plan, cuda_plan, unwatched
 from nn.kernels.cpu import SHORT, STRETCH, WORD, Plan, _segment, _together
 from nn.kernels.lanes import LANES, add_products, add_some_products, sum_of
 from rpstheory import hashing
@@ -61,9 +61,9 @@ def linear(
     Args:
         x: (…, columns).
         bank: (m,), in the kind of x.
-        roots: As in :func:`nn.kernels.expand`.
-        edges: As in :func:`nn.kernels.expand`.
-        mapping: As in :func:`nn.kernels.expand`.
+        roots: As in :class:`nn.kernels.Piece`.
+        edges: As in :class:`nn.kernels.Piece`.
+        mapping: As in :class:`nn.kernels.Piece`.
         first: Position of W[0, 0].
         count: Rows of W.
         scale: The module's lambda.
@@ -141,7 +141,8 @@ def _linear(
             cuda.linear(on_cuda, flat, bank.detach().contiguous(), edges, by, first, found)
             return found.view(*x.shape[:-1], count)
     if plan is None or x.dtype != bank.dtype or x.numel() * count == 0:
-        weight = _expand(bank.detach(), roots, edges, mapping, first, count * columns, scale)
+        piece = Piece(roots, edges, mapping, first, count * columns, len(bank), scale)
+        weight = piece.kernels(bank).expand(bank.detach())
         return tnnf.linear(x, weight.view(count, columns))
     factors = (scale / roots).to(bank.dtype).numpy()
     source = borrowed(bank)
@@ -166,13 +167,14 @@ def _keep(ctx: Any, inputs: Any, output: Any) -> None:
 
 def _linear_backward(ctx: Any, grad: torch.Tensor) -> Any:
     x, bank, roots, edges = ctx.saved_tensors
-    columns, place = x.shape[-1], (roots, edges, ctx.mapping, ctx.first)
+    columns = x.shape[-1]
+    piece = Piece(roots, edges, ctx.mapping, ctx.first, ctx.count * columns, len(bank), ctx.scale)
     to_x = to_bank = None
     if ctx.needs_input_grad[0]:
-        to_x = grad @ expand(bank, *place, ctx.count * columns, ctx.scale).view(ctx.count, columns)
+        to_x = grad @ piece.expand(bank).view(ctx.count, columns)
     if ctx.needs_input_grad[1]:
         weight = grad.reshape(-1, ctx.count).T @ x.reshape(-1, columns)
-        to_bank = compress(weight.reshape(-1), *place, len(bank), ctx.scale)
+        to_bank = piece.compress(weight.reshape(-1))
     return to_x, to_bank, None, None, None, None, None, None
 
 

@@ -42,10 +42,10 @@ def expand_rows(
     """Rows of the table of (count, width) weights at positions first … first + count * width - 1.
 
     Args:
-        bank: As in :func:`nn.kernels.expand`.
-        roots: As in :func:`nn.kernels.expand`.
-        edges: As in :func:`nn.kernels.expand`.
-        mapping: As in :func:`nn.kernels.expand`.
+        bank: (m,) floats.
+        roots: As in :class:`nn.kernels.Piece`.
+        edges: As in :class:`nn.kernels.Piece`.
+        mapping: As in :class:`nn.kernels.Piece`.
         first: Position of the table's first weight.
         count: Rows of the table.
         width: Its columns.

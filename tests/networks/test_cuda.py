@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from nn.bridge import key_of
-from nn.kernels import compress, cpu, expand, reference
+from nn.kernels import Piece, cpu, reference
 from nn.kernels import rows as rows_of
 from rpstheory import Block, Chunk, Fold, Hashed, KeepBernoulli
 
@@ -272,12 +272,12 @@ def test_products_are_chosen_for_few_rows_and_long_chunks():
 def test_operators_on_a_device_give_the_bits_of_the_cpu_in_every_run(mapping):
     case = Case(mapping, 0, F32)
     roots, key, pull = case.factors.double().abs() + 1, key_of(mapping), case.numbers(case.count)
-    up = expand(case.bank, roots, case.edges, key, 0, case.count, 0.3)
-    down = compress(pull, roots, case.edges, key, 0, mapping.m, 0.3)
+    piece = Piece(roots, case.edges, key, 0, case.count, mapping.m, 0.3)
+    up, down = piece.expand(case.bank), piece.compress(pull)
     roots, edges = roots.cuda(), case.edges.cuda()
     for _ in range(3):
         bank = case.bank.cuda().requires_grad_()
-        found = expand(bank, roots, edges, key, 0, case.count, 0.3)
+        found = Piece(roots, edges, key, 0, case.count, mapping.m, 0.3).expand(bank)
         found.backward(pull.cuda())
         assert (found.cpu() == up).all()
         assert (bank.grad.cpu() == down).all()

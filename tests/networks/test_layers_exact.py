@@ -11,7 +11,7 @@ import nn
 from nn.bank import Bank
 from nn.bridge import key_of
 from nn.gamma import Span, stretches
-from nn.kernels import compress, expand, reference
+from nn.kernels import Piece, reference
 from rpstheory import Block, Chunk, Fold, Hashed
 from rpstheory import compress as down
 from rpstheory import expand as up
@@ -68,9 +68,10 @@ def test_kernels_equal_the_reference_at_any_offset_and_with_any_stretches(data):
     bank = torch.from_numpy(whole(data.draw, mapping.m))
     values = torch.from_numpy(whole(data.draw, count))
     key, factors = key_of(mapping), 3.0 / roots
-    found = expand(bank, roots, edges, key, first, count, 3.0)
+    piece = Piece(roots, edges, key, first, count, mapping.m, 3.0)
+    found = piece.expand(bank)
     assert torch.equal(found, reference.expand(mapping, bank, factors, edges, first, count))
-    found = compress(values, roots, edges, key, first, mapping.m, 3.0)
+    found = piece.compress(values)
     assert torch.equal(found, reference.compress(mapping, values, factors, edges, first))
 
 
@@ -82,9 +83,10 @@ def test_gradients_are_the_same_bits_for_any_number_of_threads(threads):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        alone = compress(values, roots, edges, key_of(mapping), 0, mapping.m, 0.3)
+        alone = Piece(roots, edges, key_of(mapping), 0, len(values), mapping.m, 0.3).compress(values)
         torch.set_num_threads(threads)
-        assert torch.equal(compress(values, roots, edges, key_of(mapping), 0, mapping.m, 0.3), alone)
+        again = Piece(roots, edges, key_of(mapping), 0, len(values), mapping.m, 0.3).compress(values)
+        assert torch.equal(again, alone)
     finally:
         torch.set_num_threads(before)
 
@@ -94,7 +96,7 @@ def test_gradients_are_the_same_bits_for_any_number_of_threads(threads):
 def test_expand_is_differentiated_twice(mapping):
     bank = torch.randn(mapping.m, dtype=F64, requires_grad=True)
     roots, edges = torch.tensor([0.7], dtype=F64), torch.zeros(1, dtype=torch.int64)
-    take = lambda b: expand(b, roots, edges, key_of(mapping), 0, mapping.n, 1.3)  # noqa: E731
+    take = Piece(roots, edges, key_of(mapping), 0, mapping.n, mapping.m, 1.3).expand
     assert torch.autograd.gradcheck(take, (bank,))
     assert torch.autograd.gradgradcheck(lambda b: (take(b) ** 3).sum(), (bank,))
 
@@ -272,7 +274,8 @@ def test_kernels_equal_the_reference_far_out_and_for_wide_banks(kind, m):
     bank = torch.randint(-99, 99, (m,), generator=torch.Generator().manual_seed(1)).double()
     roots, edges = torch.tensor([1.0, 2.0], dtype=F64), torch.tensor([0, m // 3])
     for first in (0, 2**29 + 12345, 2**30 - 70_001):
-        found = expand(bank, roots, edges, key_of(mapping), first, 70_000, 1.0)
+        piece = Piece(roots, edges, key_of(mapping), first, 70_000, m, 1.0)
+        found = piece.expand(bank)
         assert torch.equal(found, reference.expand(mapping, bank, 1 / roots, edges, first, 70_000))
-        back = compress(found, roots, edges, key_of(mapping), first, m, 1.0)
+        back = piece.compress(found)
         assert torch.equal(back, reference.compress(mapping, found, 1 / roots, edges, first))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nn.bridge import key_of
-from nn.kernels import cpu, expand
+from nn.kernels import Piece, cpu
 from nn.kernels.products import ROWS, SUMS, linear, linear_op, pays
 from rpstheory import Block, Chunk, Fold, Hashed
 
@@ -36,7 +36,7 @@ def place_of(mapping, first=0, edges=(0,), roots=(1.0,)):
 
 
 def weight_of(bank, place, count, columns, scale=1.0):
-    return expand(bank, *place, count * columns, scale).view(count, columns)
+    return Piece(*place, count * columns, len(bank), scale).expand(bank).view(count, columns)
 
 
 def whole(generator, *shape, dtype=F64):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nn.bridge import key_of
-from nn.kernels import compress, cpu, expand
+from nn.kernels import Piece, cpu
 from nn.kernels.rows import RowError, compress_rows, compress_rows_op, expand_rows, expand_rows_op
 from rpstheory import Block, Chunk, Fold, Hashed
 from rpstheory.errors import ArgumentError
@@ -69,7 +69,7 @@ def whole(seed, *shape):
 def test_rows_are_those_of_the_table_to_the_last_bit(case, dtype):
     mapping, (roots, *rest), count, width, rows = case
     bank, place = randoms(mapping.seed, mapping.m, dtype=dtype), (roots * 0.7, *rest)
-    table = expand(bank, *place, count * width, 0.3).view(count, width)
+    table = Piece(*place, count * width, mapping.m, 0.3).expand(bank).view(count, width)
     found = expand_rows(bank, *place, count, width, rows, 0.3)
     assert (found == tnnf.embedding(rows, table)).all()
     assert found.shape == (*rows.shape, width)
@@ -82,7 +82,7 @@ def test_gradients_are_those_of_the_table_on_whole_numbers(case):
     values, bank = whole(mapping.seed, *rows.shape, width), whole(mapping.seed + 1, mapping.m)
     of_table = torch.zeros(count, width, dtype=F64)
     of_table.index_add_(0, rows.reshape(-1), values.reshape(-1, width))
-    expected = compress(of_table.view(-1), *place, mapping.m, 2.0)
+    expected = Piece(*place, of_table.numel(), mapping.m, 2.0).compress(of_table.view(-1))
     assert (compress_rows(values, *place, count, mapping.m, rows, 2.0) == expected).all()
     bank.requires_grad_()
     expand_rows(bank, *place, count, width, rows, 2.0).backward(values)
