@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn as tnn
@@ -23,6 +23,8 @@ from nn.gamma import Scaler, Span, Stretches, stretches
 from nn.kernels import Piece
 from nn.kernels.products import linear, saves
 from nn.kernels.rows import expand_rows
+
+Law = Literal["normal", "uniform"]
 
 DENSE_SHARE = 4  # stretches fewer than m / 4 are looked up, more become one number per cell
 
@@ -181,9 +183,12 @@ class View:
         return self.bank.product(x, self.first, self.shape[0], self.scale)
 
 
-def standard_normal(count: int, seed: int) -> torch.Tensor:
-    """(count,) float64 from a generator of its own; the global one is left alone."""
-    return torch.randn(count, dtype=torch.float64, generator=torch.Generator().manual_seed(seed % 2**63))
+def numbers(law: Law, count: int, seed: int) -> torch.Tensor:
+    """(count,) float64, standard normal or uniform on [-1, 1); the global generator is left alone."""
+    generator = torch.Generator().manual_seed(seed % 2**63)
+    if law == "normal":
+        return torch.randn(count, dtype=torch.float64, generator=generator)
+    return 2 * torch.rand(count, dtype=torch.float64, generator=generator) - 1
 
 
 Reader = Callable[[], torch.Tensor]

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import torch
 import torch.nn as tnn
 
-from nn.bank import Bank, View, standard_normal
+from nn.bank import Bank, Law, View, numbers
 from nn.bridge import Mapping, drawn
 from nn.gamma import Scaler, Span
 from nn.layers import require_shareable, restore_parameters, share_parameters, views_of
+from nn.patterns import one_of
 from nn.planning import Found, Group, Plan, Scope, plan, survey
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 
@@ -36,6 +37,7 @@ def share(
     scaler: Scaler = "gamma",
     init_std: float = 1.0,
     init: Init = "module",
+    law: Law = "normal",
     importance: Dict[str, torch.Tensor] | None = None,
     seed: int = 0,
     inplace: bool = False,
@@ -56,6 +58,7 @@ def share(
         init_std: C; without effect on training under gamma and v1.
         init: "module": a new bank at the scale of each module's weights; "project": the bank that comes
             nearest to the weights.
+        law: Of a new bank: "normal" with standard deviation C, or "uniform" on [-C, C], the authors' code.
         importance: For "project", non-negative weights of the squared error, by name of parameter.
         seed: Of mapping and bank.
         inplace: Change the model itself; otherwise it is left alone.
@@ -71,6 +74,7 @@ def share(
     """
     if init not in ("module", "project"):
         raise ArgumentError(f"share: init={init!r} came; pass 'module' or 'project'")
+    one_of("share", "law", law, ("normal", "uniform"))
     what = plan(
         model,
         compression,
@@ -96,8 +100,8 @@ def share(
             if init == "project":
                 bank.phi.copy_(projected(bank, group, dense, weighing))
             else:
-                drawn = standard_normal(group.m, group.seed).to(bank.phi.device)
-                bank.phi.copy_(drawn * group.options.init_std * bank.roots())
+                theta = numbers(law, group.m, group.seed).to(bank.phi.device) * group.options.init_std
+                bank.phi.copy_(theta * bank.roots())
             bank.settle()
     return target
 

@@ -550,3 +550,31 @@ def test_mapping_that_breaks_a_law_is_refused_by_its_name():
     with pytest.raises(ArgumentError, match="KeepExact.*drops weights"):
         nn.plan(net, 4, mapping=KeepExact)
     assert type(net) is tnn.Linear
+
+
+@pytest.mark.parametrize("scaler", ["gamma", "v1", "none"])
+def test_a_uniform_bank_fills_minus_c_to_c_and_no_more(scaler):
+    net = tnn.Linear(64, 64)
+    shared = nn.share(net, 4, law="uniform", init_std=0.5, scaler=scaler)
+    (bank,) = nn.sharing.banks_of(shared)
+    theta = bank.phi.detach().double() / bank.roots()
+    assert theta.abs().max() <= 0.5 * (1 + 2**-23)
+    # 1024 independent numbers all below 0.495 of 0.5: chance 0.99^1024 < 4e-5
+    assert theta.abs().max() > 0.495
+    assert theta.min() < -0.4 < 0.4 < theta.max()
+    assert torch.equal(
+        shared.shared_bank, nn.share(net, 4, law="uniform", init_std=0.5, scaler=scaler).shared_bank
+    )
+
+
+def test_an_unknown_law_is_named():
+    with pytest.raises(ArgumentError, match="did you mean 'uniform'"):
+        nn.share(tnn.Linear(64, 64), 4, law="unifrom")
+
+
+def test_what_calls_have_prepared_is_not_pickled():
+    shared = nn.share(tnn.Linear(64, 64), 4)
+    before = pickle.dumps(shared)
+    shared(torch.ones(1, 64)).sum().backward()
+    shared.zero_grad(set_to_none=True)
+    assert len(pickle.dumps(shared)) == len(before)
