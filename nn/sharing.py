@@ -13,6 +13,7 @@ import torch.nn as tnn
 from nn.bank import Bank, Law, View, numbers
 from nn.bridge import Mapping, drawn
 from nn.gamma import Scaler, Span
+from nn.kernels.reference import add_at
 from nn.layers import require_shareable, restore_parameters, share_parameters, views_of
 from nn.patterns import one_of
 from nn.planning import Found, Group, Plan, Scope, plan, survey
@@ -174,8 +175,8 @@ def projected(
             place = torch.arange(span.first + low, span.first + high, device=device)
             (cell, sign), part = drawn(mapping, place), span.scale * w[low:high].double()
             each = torch.ones_like(part) if h is None else h[low:high].double()
-            pull.index_add_(0, cell, sign * part * each)
-            mass.index_add_(0, cell, span.scale**2 * each)
+            add_at(pull, cell, sign * part * each)
+            add_at(mass, cell, span.scale**2 * each)
     return torch.where(mass > 0, pull / mass, 0) * bank.roots()
 
 

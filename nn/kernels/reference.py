@@ -30,8 +30,16 @@ def compress(
     bank = values.new_zeros(mapping.m)
     for low, high in _blocks(len(values)):
         cell, sign = _drawn(mapping, first + low, first + high, values)
-        bank.index_add_(0, cell, values[low:high] * factor(factors, edges, cell) * sign)
+        add_at(bank, cell, values[low:high] * factor(factors, edges, cell) * sign)
     return bank
+
+
+def add_at(bank: torch.Tensor, cell: torch.Tensor, values: torch.Tensor) -> None:
+    """``bank[cell] += values``, the same bits in every run, which on a GPU ``index_add_`` does not give."""
+    if bank.is_cuda:
+        bank.index_put_((cell,), values, accumulate=True)
+    else:
+        bank.index_add_(0, cell, values)
 
 
 def _blocks(count: int) -> Iterator[tuple[int, int]]:

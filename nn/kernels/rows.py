@@ -134,7 +134,7 @@ def _compress_rows(
         for low, high, position in _blocks(found, first, flat.shape[1]):
             cell, sign = drawn(which, position)
             each = flat[low:high] * reference.factor(factors, edges, cell) * sign
-            bank.index_add_(0, cell.reshape(-1), each.reshape(-1))
+            reference.add_at(bank, cell.reshape(-1), each.reshape(-1))
     else:
         source, to = flat.contiguous().numpy(), bank.numpy()
         table = (*plan, edges.numpy(), factors.numpy(), first, found.numpy())
