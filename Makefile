@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 # Python compiles what is imported, once. Compiling all that is installed doubles the set-up.
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
-TOOLS := nn,dask,proofs,dev
+TOOLS := nn,export,hf,dask,proofs,dev
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help

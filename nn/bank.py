@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn as tnn
 
@@ -125,14 +126,12 @@ class Bank:
         return found
 
     def _set_roots(self, gamma: Stretches) -> None:
-        roots = torch.from_numpy(gamma.roots(self.scaler))
-        edges = torch.from_numpy(gamma.edges)
+        roots, edges = gamma.roots(self.scaler), gamma.edges
         self._per_cell: torch.Tensor | None = None
         if len(edges) * DENSE_SHARE > self.mapping.m > DENSE_SHARE:
-            size = torch.diff(edges, append=torch.tensor([self.mapping.m]))
-            self._per_cell = torch.repeat_interleave(roots, size)
-            roots, edges = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
-        self._roots, self._edges = roots, edges
+            self._per_cell = torch.from_numpy(np.repeat(roots, np.diff(edges, append=self.mapping.m)))
+            roots, edges = np.ones(1), np.zeros(1, dtype=np.int64)
+        self._roots, self._edges = torch.from_numpy(roots), torch.from_numpy(edges)
         self._pieces: dict[tuple[int, int, float], Piece] = {}
 
     def _read(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
