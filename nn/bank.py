@@ -10,10 +10,12 @@ so that plain gradient descent on phi is gradient descent on theta divided by Ga
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from math import prod
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +30,25 @@ from nn.kernels.rows import expand_rows
 Law = Literal["normal", "uniform"]
 
 DENSE_SHARE = 4  # stretches fewer than m / 4 are looked up, more become one number per cell
+KEPT = (
+    64  # stretches up to which what a call has prepared is kept: more would be memory that no report counts
+)
+
+
+class Tables(NamedTuple):
+    """What the weights are read with beside phi; replaced as a whole, so that threads agree.
+
+    Attributes:
+        roots: (segments,) float64: what each stretch of cells is divided by.
+        edges: (segments,) int64: the first cell of each.
+        cells: (m,), or None: what each cell is divided by, where stretches would be too many.
+        pieces: What calls have prepared, by position, count and scale.
+    """
+
+    roots: torch.Tensor
+    edges: torch.Tensor
+    cells: torch.Tensor | None
+    pieces: dict[tuple[int, int, float], Piece]
 
 
 class Bank:
@@ -50,10 +71,10 @@ class Bank:
         self.owner, self.name, self.mapping, self.scaler = owner, name, mapping, scaler
         self.spans = tuple(spans)
         self._key = key_of(mapping)
-        self._set_roots(stretches(mapping, spans))
+        self._tables = self._made()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_pieces": {}}
+        return self.__dict__ | {"_tables": self._tables._replace(pieces={})}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -63,6 +84,12 @@ class Bank:
     def phi(self) -> tnn.Parameter:
         """(m,), the balanced bank."""
         return getattr(self.owner, self.name)
+
+    @property
+    def signature(self) -> str:
+        """The same wherever weights are read in the same way; one's own mapping counts by class and sizes."""
+        how = self._key.partition(" at ")[0], self.scaler, [astuple(span) for span in self.spans]
+        return hashlib.sha256(json.dumps(how).encode()).hexdigest()
 
     @property
     def n(self) -> int:
@@ -77,15 +104,17 @@ class Bank:
     @property
     def table_bytes(self) -> int:
         """What is held beside phi: the roots of Gamma and where they change."""
-        tables = (self._roots, self._edges, self._per_cell)
+        tables = self._tables[:3]
         return sum(t.numel() * t.element_size() for t in tables if t is not None)
 
     def roots(self) -> torch.Tensor:
-        """What each cell is divided by, Gamma^(1/2), (m,) float64; 1 in unused cells."""
-        if self._per_cell is not None:
-            return self._per_cell.to(self.phi.device)
-        end = self._edges.new_tensor([self.mapping.m])
-        return torch.repeat_interleave(self._roots, torch.diff(self._edges, append=end)).to(self.phi.device)
+        """What each cell is divided by, Gamma^(1/2), (m,) floats; 1 in unused cells."""
+        roots, edges, cells, _ = self._tables
+        if cells is None:
+            cells = torch.repeat_interleave(
+                roots, torch.diff(edges, append=edges.new_tensor([self.mapping.m]))
+            )
+        return cells.to(self.phi.device)
 
     def settle(self) -> None:
         """Bring the tables of Gamma into the kind and to the place of phi."""
@@ -93,63 +122,63 @@ class Bank:
 
     def expand(self, first: int, count: int, scale: float) -> torch.Tensor:
         """The weights at positions first … first + count - 1, (count,)."""
-        bank, *_ = self._read()
-        return self._piece(first, count, scale).expand(bank)
+        bank, tables = self._read()
+        return self._piece(tables, first, count, scale).expand(bank)
 
     def expand_rows(
         self, first: int, count: int, width: int, rows: torch.Tensor, scale: float
     ) -> torch.Tensor:
         """Some rows of the table (count, width) of weights from position ``first`` on, (…, width)."""
-        bank, roots, edges = self._read()
+        bank, (roots, edges, *_) = self._read()
         return expand_rows(bank, roots, edges, self._key, first, count, width, rows, scale)
 
     def product(self, x: torch.Tensor, first: int, count: int, scale: float) -> torch.Tensor | None:
         """``x @ W.T``, W with ``count`` rows from position ``first`` on, if :func:`saves`; else None."""
         if not saves(self.mapping, self.phi, x, count):
             return None
-        bank, roots, edges = self._read()
+        bank, (roots, edges, *_) = self._read()
         return linear(x, bank, roots, edges, self._key, first, count, scale)
 
     def compress(self, values: torch.Tensor, first: int, scale: float) -> torch.Tensor:
         """The adjoint of :meth:`expand`, (m,)."""
-        self._read()
-        found = self._piece(first, len(values), scale).compress(values)
-        return found if self._per_cell is None else found / self._per_cell.to(found)
+        _, tables = self._read()
+        found = self._piece(tables, first, len(values), scale).compress(values)
+        return found if tables.cells is None else found / tables.cells.to(found)
 
-    def _piece(self, first: int, count: int, scale: float) -> Piece:
+    def _piece(self, tables: Tables, first: int, count: int, scale: float) -> Piece:
         place = first, count, scale
-        found = self._pieces.get(place)
+        kept = len(tables.edges) <= KEPT and not torch.compiler.is_compiling()  # a compiler would guard it
+        found = tables.pieces.get(place) if kept else None
         if found is None:
-            found = Piece(self._roots, self._edges, self._key, first, count, self.mapping.m, scale)
-            if not torch.compiler.is_compiling():
-                self._pieces[place] = found
+            found = Piece(tables.roots, tables.edges, self._key, first, count, self.mapping.m, scale)
+            if kept:
+                tables.pieces[place] = found
         return found
 
-    def _set_roots(self, gamma: Stretches) -> None:
-        roots, edges = gamma.roots(self.scaler), gamma.edges
-        self._per_cell: torch.Tensor | None = None
+    def _made(self) -> Tables:
+        gamma = self.gamma
+        roots, edges, cells = gamma.roots(self.scaler), gamma.edges, None
         if len(edges) * DENSE_SHARE > self.mapping.m > DENSE_SHARE:
-            self._per_cell = torch.from_numpy(np.repeat(roots, np.diff(edges, append=self.mapping.m)))
+            cells = torch.from_numpy(np.repeat(roots, np.diff(edges, append=self.mapping.m)))
             roots, edges = np.ones(1), np.zeros(1, dtype=np.int64)
-        self._roots, self._edges = torch.from_numpy(roots), torch.from_numpy(edges)
-        self._pieces: dict[tuple[int, int, float], Piece] = {}
+        return Tables(torch.from_numpy(roots), torch.from_numpy(edges), cells, {})
 
-    def _read(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        phi, cells = self.phi, self._per_cell
-        moved = self._roots.device != phi.device
+    def _read(self) -> tuple[torch.Tensor, Tables]:
+        phi, tables = self.phi, self._tables
+        cells, moved = tables.cells, tables.roots.device != phi.device
         if moved or (cells is not None and cells.dtype != phi.dtype and not torch.compiler.is_compiling()):
             with torch.inference_mode(False):  # what is kept now must also serve training
-                cells = self._suit(phi)
-        return (phi if cells is None else phi / cells.to(phi)), self._roots, self._edges
+                tables = self._tables = self._suited(tables, phi)
+        return (phi if tables.cells is None else phi / tables.cells.to(phi)), tables
 
-    def _suit(self, phi: torch.Tensor) -> torch.Tensor | None:
-        """Bring the tables into the kind and to the place of phi."""
-        cells = self._per_cell
-        if self._roots.is_meta or (cells is not None and cells.dtype != phi.dtype):
-            self._set_roots(self.gamma)  # afresh, so that no digit is lost on the way
-        self._per_cell = None if self._per_cell is None else self._per_cell.to(phi)
-        self._roots, self._edges, self._pieces = self._roots.to(phi.device), self._edges.to(phi.device), {}
-        return self._per_cell
+    def _suited(self, tables: Tables, phi: torch.Tensor) -> Tables:
+        """The tables in the kind and at the place of phi."""
+        if tables.roots.is_meta or (tables.cells is not None and tables.cells.dtype != phi.dtype):
+            tables = self._made()  # afresh, so that no digit is lost on the way
+        roots, edges, cells, _ = tables
+        return Tables(
+            roots.to(phi.device), edges.to(phi.device), None if cells is None else cells.to(phi), {}
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +208,8 @@ class View:
 
     def product(self, x: torch.Tensor) -> torch.Tensor | None:
         """``x @ weight.T``, the weight never formed, where that is faster and allowed; else None."""
+        if x.shape[-1:] != self.shape[-1:]:  # the dense product says what is wrong
+            return None
         return self.bank.product(x, self.first, self.shape[0], self.scale)
 
 

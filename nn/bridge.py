@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any
 
@@ -49,6 +49,8 @@ def factory_of(mapping: Mapping) -> Factory:
         raise KindError(
             f"share: mapping={mapping!r} came; pass a name ({', '.join(KINDS)}) or a function (n, m, seed)"
         )
+    if not isinstance(mapping, Hashable):
+        raise KindError(f"share: mapping={mapping!r} came, which cannot be hashed; pass a plain function")
     return mapping
 
 

@@ -37,7 +37,9 @@ def export_onnx(model: tnn.Module, args: tuple[Any, ...], path: Path | str) -> N
         raise ArgumentError("export_onnx: nothing in this model is shared; use torch.onnx.export")
     check_writable(path, "export_onnx")
     program = torch.export.export(model, args)
-    program = program.run_decompositions({torch.ops.rps.expand.default: _expand})
+    program = program.run_decompositions(
+        {torch.ops.rps.expand.default: _expand, torch.ops.rps.expand_rows.default: _expand_rows}
+    )
     program = program.run_decompositions({_ATEN.__rshift__.Tensor: _shift, _ATEN.__and__.Scalar: _and})
     try:
         written: Any = torch.onnx.export(program, args, dynamo=True, optimize=False, verbose=False)
@@ -61,8 +63,33 @@ def _expand(
     count: int,
     scale: float,
 ) -> torch.Tensor:
+    return _at(bank, roots, edges, mapping, torch.arange(first, first + count), scale)
+
+
+def _expand_rows(
+    bank: torch.Tensor,
+    roots: torch.Tensor,
+    edges: torch.Tensor,
+    mapping: str,
+    first: int,
+    count: int,
+    width: int,
+    rows: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
+    column = torch.arange(first, first + width)
+    return _at(bank, roots, edges, mapping, rows.to(torch.int64).unsqueeze(-1) * width + column, scale)
+
+
+def _at(
+    bank: torch.Tensor,
+    roots: torch.Tensor,
+    edges: torch.Tensor,
+    mapping: str,
+    position: torch.Tensor,
+    scale: float,
+) -> torch.Tensor:
     which, factors = mapping_of(mapping), (scale / roots).to(bank.dtype)
-    position = torch.arange(first, first + count)
     cell, sign = which.cell(position), which.sign(position).to(bank.dtype)
     begins = torch.zeros(which.m, dtype=torch.int64).scatter(0, edges[1:], torch.ones_like(edges[1:]))
     return bank[cell] * factors[torch.cumsum(begins, 0)[cell]] * sign

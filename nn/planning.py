@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn as tnn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from nn.bridge import Mapping, factory_of, require_conforming
 from nn.gamma import SCALERS, Scaler
@@ -136,6 +137,15 @@ class Group:
         """Positions of the last lap that no weight takes; 0 iff m divides n."""
         return self.laps * self.m - self.n
 
+    def __str__(self) -> str:
+        """In a line."""
+        lap = "m divides n" if not self.empty else f"{self.empty:,} positions of the last empty"
+        name = f"{self.label}: " if self.label else ""
+        return (
+            f"{name}{self.n:,} weights in {self.m:,} cells ({self.n / self.m:.4g}x), seed {self.seed}, "
+            f"{self.laps} laps, {lap}"
+        )
+
     def mapping(self) -> Any:
         """The group's mapping."""
         return factory_of(self.options.mapping)(self.n, self.m, self.seed)
@@ -202,12 +212,26 @@ class Plan:
         """All parameters of the dense model over all of the shared one."""
         return self.dense_params / self.stored_params
 
+    def __str__(self) -> str:
+        """What was chosen, a line for each bank and one for the whole."""
+        dense = self.stored_params - self.cells
+        return "\n".join(
+            (
+                *map(str, self.groups),
+                f"{dense:,} parameters stay dense; {self.dense_params:,} become {self.stored_params:,}:"
+                f" {self.total_compression:.1f}x",
+            )
+        )
+
     def to_json(self) -> str:
-        """The plan as JSON."""
+        """The plan as JSON, with what follows from it."""
         record = asdict(self)
-        for group in record["groups"]:
-            mapping = group["options"]["mapping"]
+        for group, own in zip(record["groups"], self.groups, strict=True):
+            mapping = own.options.mapping
             group["options"]["mapping"] = mapping if isinstance(mapping, str) else repr(mapping)
+            group |= {"n": own.n, "laps": own.laps, "empty": own.empty}
+        for name in ("compression", "total_compression", "dense_params", "stored_params"):
+            record[name] = getattr(self, name)
         return json.dumps(record, indent=1)
 
 
@@ -328,6 +352,8 @@ def _found(parameter: tnn.Parameter, where: list[tuple[tnn.Module, str, str]]) -
 
 
 def _why_not(module: tnn.Module, local: str, parameter: tnn.Parameter) -> str:
+    if isinstance(module, ParametrizationList):
+        return "parametrized"
     if parameter.dtype not in FLOATS or parameter.layout is not torch.strided:
         return "not floating-point"
     if not _is_weight(module, local):
@@ -340,7 +366,7 @@ def _is_weight(module: tnn.Module, local: str) -> bool:
         return local == "weight"
     if isinstance(module, tnn.MultiheadAttention):
         return local in _ATTENTION
-    return isinstance(module, tnn.RNNBase) and local.startswith("weight_")
+    return isinstance(module, tnn.RNNBase | tnn.RNNCellBase) and local.startswith("weight_")
 
 
 def _choose(
@@ -368,9 +394,14 @@ def _choose(
             size = parameter.element_size()
             chosen.append((Weight(each.names[0], each.names[1:], kind, shape, size, dtype), each))
     if not chosen:
+        hint = "include=['*'] takes the small ones too"
+        if any(each.why == "parametrized" for each in fixed):
+            hint = (
+                "some are parametrized: share first, or remove the parametrizations (or the pruning) before"
+            )
         raise ArgumentError(
             f"share: nothing is left to share: no weight of at least {SMALLEST} elements"
-            f"{' but what is excluded' if unwanted else ''}; include=['*'] takes the small ones too"
+            f"{' but what is excluded' if unwanted else ''}; {hint}"
         )
     return chosen, tuple(fixed)
 
@@ -380,10 +411,13 @@ def _decide(each: Found, wanted: tuple[str, ...], unwanted: tuple[str, ...]) -> 
 
     Raises:
         KindError: If a weight that was named is not floating-point.
+        ArgumentError: If it has no elements.
     """
     if any(matches(pattern, name) for pattern in unwanted for name in each.names):
         return "excluded"
     exact = any(is_exact(p) and p in each.names for p in wanted)
+    if exact and not each.parameter.numel():
+        raise ArgumentError(f"share: include={each.names[0]!r} has no elements; leave it out")
     if exact and (each.parameter.dtype not in FLOATS or each.parameter.layout is not torch.strided):
         raise KindError(
             f"share: include={each.names[0]!r} holds {each.parameter.dtype} ({each.parameter.layout}); only "
@@ -428,6 +462,7 @@ def _parts(
 
     Raises:
         KindError: If an override holds unknown options.
+        ArgumentError: If an override comes too late.
     """
     patterns = as_patterns("share", "overrides", overrides)
     require_used("share", "overrides", patterns, [name for _, each in chosen for name in each.names])
@@ -444,8 +479,13 @@ def _parts(
                 f"share: overrides[{pattern!r}]={overrides[pattern]!r} came ({error}); "
                 "pass a dict of compression, mapping, scaler, init_std and scope"
             ) from None
+        if not taken[pattern]:
+            raise ArgumentError(
+                f"share: overrides[{pattern!r}] decides nothing: every weight it matches went to a pattern "
+                "before it; put it first, or leave it out"
+            )
         parts.append(Part(pattern, tuple(taken[pattern]), how))
-    return [part for part in parts if part.weights]
+    return parts
 
 
 def _within(
@@ -519,10 +559,24 @@ def _split(parts: list[Part]) -> Iterator[Part]:
     for part in parts:
         if part.options.scope == "global":
             _same_kind(part.weights)
-            yield part
+            yield _with_a_cell(part)
         else:
             for weight in part.weights:
-                yield part._replace(label=weight.name, weights=(weight,))
+                yield _with_a_cell(part._replace(label=weight.name, weights=(weight,)))
+
+
+def _with_a_cell(part: Part) -> Part:
+    """The part itself.
+
+    Raises:
+        ArgumentError: If less than one cell is left to it.
+    """
+    if part.n < part.options.compression:
+        raise ArgumentError(
+            f"share: compression={part.options.compression:g} leaves less than one cell to the {part.n} "
+            f"weights of {part.label or 'the model'}; ask for less, or leave them dense"
+        )
+    return part
 
 
 def _seed(seed: int, place: int) -> int:

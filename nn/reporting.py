@@ -130,7 +130,10 @@ class Report:
 
     def to_markdown(self) -> str:
         """A table and the summary."""
-        lines = ["| " + " | ".join(_HEAD) + " |", "| :-- | :-- | " + " | ".join(["--:"] * 7) + " |"]
+        lines = [
+            "| " + " | ".join(_HEAD) + " |",
+            "| :-- | :-- | " + " | ".join(["--:"] * (len(_HEAD) - 2)) + " |",
+        ]
         lines += ["| " + " | ".join(cells) + " |" for cells in map(_cells, self.lines)]
         return "\n".join([*lines, "", self.summary, *(f"- {text}" for text in self.remarks)]) + "\n"
 
@@ -168,7 +171,7 @@ class Report:
         return "\n".join([*(line.rstrip() for line in lines), self.summary, *self.remarks])
 
 
-_HEAD = ("name", "kind", "shape", "dense", "stored", "bytes", "lambda", "load", "Gamma")
+_HEAD = ("name", "kind", "shape", "dense", "stored", "bytes", "at rest", "index", "lambda", "load", "Gamma")
 
 
 def report(model: tnn.Module) -> Report:
@@ -250,6 +253,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.dense_params:,}",
         f"{row.stored_params:,.0f}",
         f"{row.disk_bytes:,.0f}",
+        f"{row.resident_bytes:,.0f}",
+        f"{row.index_bytes:,}",
         "" if row.scale is None else f"{row.scale:.4g}",
         "" if row.load is None else _range(*row.load),
         "" if row.gamma is None else _range(*row.gamma),

@@ -71,10 +71,13 @@ def save(model: tnn.Module, path: str | os.PathLike[str]) -> None:
             model.safetensors and its description, for people to read, as model.json.
 
     Raises:
-        ArgumentError: If nothing in the model is shared, or part of it cannot be stored as tensors.
+        ArgumentError: If nothing in the model is shared, part of it cannot be stored as tensors, or the path
+            is empty.
         KindError: If a tensor or a mapping is of a kind that cannot be stored.
         DataError: If the file cannot be written.
     """
+    if not os.fspath(path):
+        raise ArgumentError("save: an empty path came; pass a file, or a folder with a slash at its end")
     held = held_by("save", model)
     forms, records = dense_forms(held), bank_records("save", held)
     if not records:

@@ -116,8 +116,8 @@ def apply(model: tnn.Module, what: Plan, scales: Dict[str, float]) -> list[Bank]
         scales: sigma of every shared weight, by name.
 
     Raises:
-        ArgumentError: If a name is taken, or weights of one bank are on several devices; the model is as
-            it was.
+        ArgumentError: If a name is taken, or weights of one bank are on several devices or partly frozen;
+            the model is as it was.
     """
     found = {each.names[0]: each for each in survey(model)}
     banks = []
@@ -129,7 +129,7 @@ def apply(model: tnn.Module, what: Plan, scales: Dict[str, float]) -> list[Bank]
         for weight in group.weights:
             spans.append(Span(first, weight.count, scales[weight.name] / group.options.init_std))
             first += weight.count
-        _one_device([found[weight.name] for weight in group.weights])
+        _alike([found[weight.name] for weight in group.weights])
         banks.append(Bank(model, name, group.mapping(), spans, group.options.scaler))
     places: dict[tnn.Module, dict[str, View]] = {}
     for group, bank in zip(what.groups, banks, strict=True):
@@ -141,15 +141,60 @@ def apply(model: tnn.Module, what: Plan, scales: Dict[str, float]) -> list[Bank]
         require_shareable("share", module, tuple(views))
     for group, bank in zip(what.groups, banks, strict=True):
         like = found[group.weights[0].name].parameter
-        model.register_parameter(bank.name, tnn.Parameter(like.new_empty(group.m)))
+        phi = tnn.Parameter(like.new_empty(group.m), requires_grad=like.requires_grad)
+        model.register_parameter(bank.name, phi)
     for module, views in places.items():
         share_parameters(module, views)
+    model._register_state_dict_hook(_sign)  # type: ignore[no-untyped-call]
+    model.register_load_state_dict_pre_hook(_compare)  # type: ignore[no-untyped-call]
     return banks
 
 
-def _one_device(found: list[Found]) -> None:
+def _sign(model: tnn.Module, state: Any, prefix: str, metadata: dict[str, Any]) -> None:
+    """A state_dict holds the numbers of the bank; say beside them how weights are read from it."""
+    metadata[NAME] = _signatures(model)
+
+
+def _compare(model: tnn.Module, state: Any, prefix: str, metadata: dict[str, Any], *_: Any) -> None:
+    """Do nothing if the state is of a model that reads its banks in the same way, or does not say.
+
+    Raises:
+        DataError: If it does not; nothing is loaded.
+    """
+    own = _signatures(model)
+    if metadata.get(NAME, own) != own:
+        raise DataError(
+            "load_state_dict: the state is of a model that reads its bank in another way (mapping, seed, "
+            "scaler or lambda, which comes from the initial weights) and would give other weights here; share "
+            "the same initial model, or use nn.save and nn.load, which keep all that"
+        )
+
+
+def _signatures(model: tnn.Module) -> dict[str, str]:
+    return {bank.name: bank.signature for bank in banks_of(model) if bank.owner is model}
+
+
+def _unhook(model: tnn.Module) -> None:
+    for hooks in (model._state_dict_hooks, model._load_state_dict_pre_hooks):
+        for key, hook in list(hooks.items()):
+            if getattr(hook, "hook", hook) in (_sign, _compare):
+                del hooks[key]
+
+
+def _alike(found: list[Found]) -> None:
+    """Do nothing if one bank can serve all.
+
+    Raises:
+        ArgumentError: If they are on several devices, or only some are frozen.
+    """
     first = found[0]
     for other in found:
+        if other.parameter.requires_grad != first.parameter.requires_grad:
+            still, moving = (first, other) if other.parameter.requires_grad else (other, first)
+            raise ArgumentError(
+                f"share: {still.names[0]} is frozen and {moving.names[0]} is not, and one bank is trained or "
+                "not; exclude one, give it a bank of its own with overrides, or use scope='layer'"
+            )
         if other.parameter.device != first.parameter.device:
             raise ArgumentError(
                 f"share: {first.names[0]} is on {first.parameter.device} and {other.names[0]} on "
@@ -198,11 +243,13 @@ def to_dense(model: tnn.Module) -> tnn.Module:
         views = views_of(module)
         for view in views.values():
             if id(view) not in made:
-                made[id(view)] = tnn.Parameter(view.read().detach().clone())
+                weight = view.read().detach().clone()
+                made[id(view)] = tnn.Parameter(weight, requires_grad=view.bank.phi.requires_grad)
         if views:
             restore_parameters(module, {name: made[id(view)] for name, view in views.items()})
     for bank in copied:
         delattr(bank.owner, bank.name)
+        _unhook(bank.owner)
     return plain
 
 
@@ -233,6 +280,7 @@ def _scale(name: str, weight: torch.Tensor, init: Init) -> float:
     if weight.is_meta:
         raise DataError(f"share: {name} is on the meta device, without numbers; nn.plan is the dry run")
     flat = weight.detach().reshape(-1)
+    flat = flat.float() if flat.element_size() < 4 else flat  # squares of 16 bits overflow
     size = flat.std(correction=0) if init == "module" and flat.numel() > 1 else flat.square().mean().sqrt()
     scale = float(size)
     if not 0 < scale < float("inf"):

@@ -22,6 +22,7 @@ from nn.kernels import reference
 from rpstheory.errors import KindError
 
 _ON_CUDA = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+NARROW = (torch.float16, torch.bfloat16)  # worked out in float32 on a CPU, rounded once
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
@@ -73,6 +74,8 @@ class Piece:
         for kind, plan in ((_OnCuda, cuda_plan(mapping, like)), (_OnCpu, cpu_plan(mapping, like))):
             if plan is not None:
                 return kind(plan, *rest)
+        if like.dtype in NARROW:
+            return _Narrow(self.kernels(like.new_empty(0, dtype=torch.float32)))
         return Kernels(mapping, *rest)
 
 
@@ -114,6 +117,19 @@ class _OnCpu(Kernels):
         bank, source = values.new_zeros(self.m), values.detach().contiguous().numpy()
         cpu.compress(self.mapping, source, *self.tables, bank.numpy(), torch.get_num_threads())
         return bank
+
+
+class _Narrow(Kernels):
+    """16 bits: worked out in float32, rounded once."""
+
+    def __init__(self, wide: Kernels) -> None:
+        self.wide = wide
+
+    def expand(self, bank: torch.Tensor) -> torch.Tensor:
+        return self.wide.expand(bank.detach().float()).to(bank.dtype)
+
+    def compress(self, values: torch.Tensor) -> torch.Tensor:
+        return self.wide.compress(values.detach().float()).to(values.dtype)
 
 
 class _OnCuda(Kernels):

@@ -25,6 +25,7 @@ from rpstheory.mappings import Block, Chunk, Fold, Hashed
 WORD = hashing.SIGNS_PER_WORD
 SHORT = 2**16  # weights that one thread moves before a second is worth its start
 STRETCH = 2**15  # weights whose signs are held at once
+AHEAD = 64  # words of signs that may be drawn and not used
 BATCH = 2**12  # weights whose cells are held at once, where each has its own
 
 _U64 = np.uint64
@@ -41,9 +42,12 @@ class Plan(NamedTuple):
 
 def plan_of(mapping: Any) -> Plan | None:
     """The plan, or None where only the reference serves."""
-    if type(mapping) not in (Fold, Hashed, Chunk, Block) or mapping.n > field.LIMIT:
+    if type(mapping) not in (Fold, Hashed, Chunk, Block):
         return None
     if type(mapping) is Block and isinstance(mapping.block, tuple):
+        return None
+    hashed = max(mapping.n // WORD + AHEAD, mapping.n // mapping.chunk_length)
+    if hashed > field.LIMIT:
         return None
     return Plan(_U64(mapping.seed), mapping.m, mapping.chunk_length, mapping.starts)
 

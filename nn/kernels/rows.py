@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from nn.bridge import drawn, mapping_of
-from nn.kernels import borrowed, cpu_plan, cuda_plan, one_by_one, reference, way
+from nn.kernels import NARROW, borrowed, cpu_plan, cuda_plan, one_by_one, reference, way
 from nn.kernels.cpu import WORD, _add_run, _copy_run, _segment, _together
 from nn.kernels.products import shares
 from rpstheory import hashing
-from rpstheory.errors import ArgumentError
+from rpstheory.errors import ArgumentError, KindError
 from rpstheory.kernels import field
 
 _U64 = np.uint64
@@ -93,6 +93,9 @@ def _expand_rows(
     rows: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
+    if bank.device.type == "cpu" and bank.dtype in NARROW:
+        table = roots, edges, mapping, first, count, width, rows, scale
+        return _expand_rows(bank.float(), *table).to(bank.dtype)
     which, factors, found = mapping_of(mapping), (scale / roots).to(bank.dtype), _checked(rows, count)
     plan, out = cpu_plan(which, bank), bank.new_empty(len(found), width)
     on_cuda = cuda_plan(which, bank)
@@ -123,6 +126,9 @@ def _compress_rows(
     rows: torch.Tensor,
     scale: float,
 ) -> torch.Tensor:
+    if values.device.type == "cpu" and values.dtype in NARROW:
+        table = roots, edges, mapping, first, count, m, rows, scale
+        return _compress_rows(values.float(), *table).to(values.dtype)
     which, factors, found = mapping_of(mapping), (scale / roots).to(values.dtype), _checked(rows, count)
     plan, bank = cpu_plan(which, values), values.new_zeros(m)
     flat, on_cuda = values.detach().reshape(len(found), values.shape[-1]), cuda_plan(which, values)
@@ -147,8 +153,11 @@ def _checked(rows: torch.Tensor, count: int) -> torch.Tensor:
     """(rows,) int64.
 
     Raises:
+        KindError: If they are no whole numbers.
         RowError: If the table has not so many rows.
     """
+    if rows.dtype.is_floating_point or rows.dtype.is_complex or rows.dtype == torch.bool:
+        raise KindError(f"embedding: rows of {rows.dtype} came; whole numbers are needed")
     found = rows.detach().reshape(-1).to(torch.int64).contiguous()
     if found.device.type != "cpu":
         torch._assert_async(((found >= 0) & (found < count)).all())  # the host need not wait
