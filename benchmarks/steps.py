@@ -156,7 +156,7 @@ def forget_peak():
 
 def process_peak(name, compression):
     """In a process of its own, which has taken a step of a small model before."""
-    training(MODELS[name](width=8) if name == "VGG-11" else MODELS[name](), batch=2)[1]()
+    training(MODELS[name](widths=(8, 16, 32, 64, 64)) if name == "VGG-11" else MODELS[name](), batch=2)[1]()
     nn.share(torch.nn.Linear(64, 64), compression=4).weight.sum().backward()
     forgotten, before = forget_peak(), resident("VmRSS")
     _, step = training(built(name, compression))

@@ -1,20 +1,22 @@
 """Ways to come down to a budget, by the names of the paper: each makes a model that can be trained.
 
 ``stable-rps``   fold, scaler gamma, one bank (Desai & Shrivastava, ICLR 2024)
-``roast``        blocks of 1,024 weights without a scaler, one bank, init_std 0.04 (Desai et al., ICML 2023)
+``roast``        tiles of 32 x 32 weights without a scaler, one bank, init_std 0.04 (Desai et al., ICML 2023)
 ``robe``         chunks of 32 weights without a scaler (Desai et al., MLSys 2022)
 ``hashed``       a cell for each weight without a scaler (Chen et al., ICML 2015)
 ``random`` … ``synflow``   :func:`nn.pruning.prune` before training
 ``ltr``          lottery ticket rewinding: trained, pruned by magnitude and rewound, round by round
 ``smaller``      the same architecture, narrower
 ``dense``        nothing
-
-ROAST's tiles of 32 x 32 weights are runs of 1,024 weights here: the same law, other neighbours.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import combinations_with_replacement, product
+from math import ceil, floor, log
 from typing import Any
 
 import torch
@@ -25,28 +27,22 @@ from nn.pruning import METHODS as PRUNING
 from nn.pruning import prune
 from nn.pruning.scores import Batch
 from nn.sharing import share
-from rpstheory import Block
+from nn.tiles import roast
 from rpstheory.errors import ArgumentError
-
-TILE = 1024  # weights of a tile of ROAST
-
-
-def tiles(n: int, m: int, seed: int) -> Block:
-    """ROAST's mapping: tiles of 1,024 weights, each somewhere in the bank."""
-    return Block(n, m, seed, block=min(TILE, m))
-
 
 SHARING: dict[str, dict[str, Any]] = {
     "stable-rps": {"mapping": "fold", "scaler": "gamma"},
-    "roast": {"mapping": tiles, "scaler": "none", "init_std": 0.04},
+    "roast": {"scaler": "none", "init_std": 0.04},
     "robe": {"mapping": "chunk", "scaler": "none", "init_std": 0.04},
     "hashed": {"mapping": "hashed", "scaler": "none", "init_std": 0.04},
 }
 METHODS = ("dense", *SHARING, *PRUNING, "ltr", "smaller")
-TOLERANCE = 0.05  # of a smaller model's budget
+NEAR = 0.01  # of its budget, for a smaller model
 
-Builder = Callable[[float], tnn.Module]
-"""A model by the scale of its widths; 1 is the architecture itself."""
+Widths = tuple[int, ...]
+Size = Callable[[Sequence[float]], float]
+Builder = Callable[[float | Widths], tnn.Module]
+"""A model by one scale of its widths, 1 being the architecture itself, or by the widths of its stages."""
 
 
 def prepare(
@@ -74,7 +70,8 @@ def prepare(
     model, given = build(1.0), options or {}
     try:
         if method in SHARING:
-            return share(model, compression, seed=seed, inplace=True, **SHARING[method] | given)
+            how = roast if method == "roast" else share
+            return how(model, compression, seed=seed, inplace=True, **SHARING[method] | given)
         if method in PRUNING:
             return prune(model, method, compression, batches=batches, seed=seed, inplace=True, **given)
     except TypeError as error:
@@ -82,18 +79,85 @@ def prepare(
     return build(narrowed(build, compression)) if method == "smaller" else model
 
 
-def narrowed(build: Builder, compression: float) -> float:
-    """The scale of widths whose model has as many parameters as sharing at this compression stores.
+# --------------------------------------------------------------------- the same, but narrower
 
-    Nearest among all scales; how near it comes is for :mod:`nn.budget` to say.
+
+def narrowed(build: Builder, compression: float) -> float | Widths:
+    """The widths whose model has as many parameters as sharing at this compression stores.
+
+    All stages but the last get the whole numbers next to one scale of their widths, up or down, and the last
+    what then comes nearest. Of all these the nearest is taken, or of those within 1 % the one that is most
+    alike in shape. How near it comes is for :mod:`nn.budget` to say. A model that does not tell its
+    ``widths`` has one scale for all.
+
+    Raises:
+        ArgumentError: If the narrowest model has more.
     """
-    with torch.device("meta"):
-        budget = plan(build(1.0), compression, mapping="hashed").stored_params
-        low, high = 0.0, 1.0
-        for _ in range(30):
-            middle = (low + high) / 2
-            low, high = (middle, high) if _size(build(middle)) <= budget else (low, middle)
-        return min((low, high), key=lambda scale: abs(_size(build(scale)) - budget))
+    with torch.random.fork_rng(devices=[]):
+        whole = build(1.0)
+        budget = plan(whole, compression, mapping="hashed").stored_params
+        widths: Widths | None = getattr(whole, "widths", None)
+        if widths is None:
+            return _scale(lambda scale: _size(build(scale)), budget)
+        size = sizes(build, len(widths))
+    least = int(size([1] * len(widths)))
+    if least > budget:
+        raise ArgumentError(
+            f"train: compression={compression} came for smaller; {budget} parameters are the budget, and the "
+            f"model with a width of 1 everywhere has {least}; pass less compression"
+        )
+    scale = _scale(lambda scale: size([max(1, scale * width) for width in widths]), budget)
+    ideal = [max(1, scale * width) for width in widths]
+
+    def distance(each: Widths) -> tuple[float, float]:
+        shape = max(abs(log(width / wanted)) for width, wanted in zip(each, ideal, strict=True))
+        return max(NEAR, abs(size(each) / budget - 1)), shape
+
+    found = [
+        (*others, last)
+        for others in product(*({floor(width), ceil(width)} for width in ideal[:-1]))
+        for last in _last(size, others, widths[-1], budget)
+    ]
+    return min([each for each in found if list(each) == sorted(each)] or found, key=distance)
+
+
+def _last(size: Size, others: Widths, most: int, budget: int) -> list[int]:
+    """The two widths of the last stage between which the budget lies."""
+    last = bisect_left(range(most), budget, key=lambda width: int(size((*others, width))))
+    return [max(1, last - 1), max(1, last)]
+
+
+def sizes(build: Builder, stages: int) -> Size:
+    """The number of parameters as a function of the widths, exact for whole numbers.
+
+    A weight joins two stages at most, so that it is a polynomial of degree two, and the smallest models give
+    its Newton form.
+    """
+
+    @cache
+    def at(*raised: int) -> int:
+        return _size(build(tuple(1 + raised.count(stage) for stage in range(stages))))
+
+    first = [at(s) - at() for s in range(stages)]
+    second = {
+        (s, t): at(s, t) - at(s) - at(t) + at() for s, t in combinations_with_replacement(range(stages), 2)
+    }
+
+    def size(widths: Sequence[float]) -> float:
+        x = [width - 1 for width in widths]
+        pairs = (more * (x[s] * (x[s] - 1) / 2 if s == t else x[s] * x[t]) for (s, t), more in second.items())
+        return at() + sum(more * each for more, each in zip(first, x, strict=True)) + sum(pairs)
+
+    return size
+
+
+def _scale(size: Callable[[float], float], budget: int) -> float:
+    """The scale of widths up to 1 whose size is nearest to the budget."""
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if size(middle) <= budget else (low, middle)
+    return min((low, high), key=lambda scale: abs(size(scale) - budget))
 
 
 def _size(model: tnn.Module) -> int:

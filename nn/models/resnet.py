@@ -1,13 +1,13 @@
-"""Residual networks for CIFAR (He et al., CVPR 2016), as the paper on STABLE-RPS trains them.
+"""Residual networks for small images (He et al., CVPR 2016), as papers on pruning and STABLE-RPS train them.
 
-Three stages of blocks at full, half and quarter resolution. Where a stage begins, the shortcut is a
-convolution of one pixel with batch norm ("projection", the protocol of STABLE-RPS), or every second pixel
-with zeros for the new channels ("identity", option A of He et al.).
+Stages of blocks at full, half, quarter … resolution: three for CIFAR, four in the ResNet-18 of Tiny ImageNet.
+Where a stage begins, the shortcut is a convolution of one pixel with batch norm ("projection", the protocol
+of STABLE-RPS), or every second pixel with zeros for the new channels ("identity", option A of He et al.).
 """
 
 from __future__ import annotations
 
-from typing import Literal, final
+from typing import Literal, TypedDict, Unpack, final
 
 import torch
 import torch.nn as tnn
@@ -16,7 +16,17 @@ import torch.nn.functional as tnnf
 from rpstheory.errors import ArgumentError
 
 Shortcut = Literal["projection", "identity"]
-Widths = tuple[int, int, int]
+Norms = Literal["uniform", "ones"]
+Widths = tuple[int, ...]
+
+
+class Options(TypedDict, total=False):
+    """What a network of a given depth can be asked for; see :class:`ResNet`."""
+
+    widths: Widths
+    shortcut: Shortcut
+    norms: Norms
+    channels: int
 
 
 @final
@@ -59,15 +69,16 @@ class Block(tnn.Module):
 
 @final
 class ResNet(tnn.Module):
-    """6k + 2 layers: a convolution, three stages of k blocks, the mean over all pixels, a linear layer.
+    """2sk + 2 layers: a convolution, s stages of k blocks, the mean over all pixels, a linear layer.
 
-    Weights are Kaiming normal, those of batch norm uniform on [0, 1], as in the protocol.
+    Weights are Kaiming normal; those of batch norm uniform on [0, 1], as in the protocol of STABLE-RPS, or 1.
 
     Args:
-        depth: 6k + 2.
+        depth: 2sk + 2.
         num_classes: Of the output.
-        widths: Channels of the three stages; (8, 16, 32) is a "smaller model".
+        widths: Channels of the s stages; (8, 16, 32) is a "smaller model".
         shortcut: "projection" or "identity".
+        norms: Weights of batch norm at the start, "uniform" or "ones".
         channels: Of the images.
 
     Raises:
@@ -83,16 +94,18 @@ class ResNet(tnn.Module):
         *,
         widths: Widths = (16, 32, 64),
         shortcut: Shortcut = "projection",
+        norms: Norms = "uniform",
         channels: int = 3,
     ) -> None:
         super().__init__()
-        _check(depth, num_classes, widths, shortcut, channels)
+        _check(depth, num_classes, widths, shortcut, norms, channels)
+        self.widths = widths
         before, *_ = widths
         self.conv = tnn.Conv2d(channels, before, 3, padding=1, bias=False)
         self.bn = tnn.BatchNorm2d(before)
         blocks: list[tnn.Module] = []
         for stage, after in enumerate(widths):
-            for place in range((depth - 2) // 6):
+            for place in range((depth - 2) // (2 * len(widths))):
                 stride = 2 if stage > 0 and place == 0 else 1
                 blocks.append(Block(before, after, stride, shortcut))
                 before = after
@@ -101,7 +114,7 @@ class ResNet(tnn.Module):
         for module in self.modules():
             if isinstance(module, tnn.Conv2d | tnn.Linear):
                 tnn.init.kaiming_normal_(module.weight)
-            elif isinstance(module, tnn.BatchNorm2d):
+            elif isinstance(module, tnn.BatchNorm2d) and norms == "uniform":
                 tnn.init.uniform_(module.weight)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -110,60 +123,57 @@ class ResNet(tnn.Module):
         return self.fc(self.blocks(x).mean(dim=(2, 3)))
 
 
-def resnet20(
-    num_classes: int = 10,
-    *,
-    widths: Widths = (16, 32, 64),
-    shortcut: Shortcut = "projection",
-    channels: int = 3,
-) -> ResNet:
+def resnet20(num_classes: int = 10, **options: Unpack[Options]) -> ResNet:
     """ResNet-20: 272,474 parameters, 270,896 of them compressible; see :class:`ResNet`."""
-    return ResNet(20, num_classes, widths=widths, shortcut=shortcut, channels=channels)
+    return ResNet(20, num_classes, **options)
 
 
-def resnet32(
-    num_classes: int = 10,
-    *,
-    widths: Widths = (16, 32, 64),
-    shortcut: Shortcut = "projection",
-    channels: int = 3,
-) -> ResNet:
+def resnet32(num_classes: int = 10, **options: Unpack[Options]) -> ResNet:
     """ResNet-32; see :class:`ResNet`."""
-    return ResNet(32, num_classes, widths=widths, shortcut=shortcut, channels=channels)
+    return ResNet(32, num_classes, **options)
 
 
-def resnet44(
-    num_classes: int = 10,
-    *,
-    widths: Widths = (16, 32, 64),
-    shortcut: Shortcut = "projection",
-    channels: int = 3,
-) -> ResNet:
+def resnet44(num_classes: int = 10, **options: Unpack[Options]) -> ResNet:
     """ResNet-44; see :class:`ResNet`."""
-    return ResNet(44, num_classes, widths=widths, shortcut=shortcut, channels=channels)
+    return ResNet(44, num_classes, **options)
 
 
-def resnet56(
-    num_classes: int = 10,
-    *,
-    widths: Widths = (16, 32, 64),
-    shortcut: Shortcut = "projection",
-    channels: int = 3,
-) -> ResNet:
+def resnet56(num_classes: int = 10, **options: Unpack[Options]) -> ResNet:
     """ResNet-56; see :class:`ResNet`."""
-    return ResNet(56, num_classes, widths=widths, shortcut=shortcut, channels=channels)
+    return ResNet(56, num_classes, **options)
 
 
-def _check(depth: int, num_classes: int, widths: Widths, shortcut: Shortcut, channels: int) -> None:
-    if depth < 8 or depth % 6 != 2:
-        raise ArgumentError(f"ResNet: depth={depth} came; 6k + 2 is needed: 20, 32, 44, 56 …")
-    if min(num_classes, channels, *widths) < 1 or len(widths) != 3:
+def resnet18(num_classes: int = 200, **options: Unpack[Options]) -> ResNet:
+    """ResNet-18 for 64 x 64 pixels: 11,271,432 parameters, 11,261,632 of them compressible.
+
+    As in the code of SynFlow, the first convolution is of 3 x 3 pixels at stride 1 and no pooling follows, in
+    the place of the 7 x 7 at stride 2 and the pooling for ImageNet: so the last stage has 8 x 8 pixels of 64,
+    as it has 7 x 7 of 224 there. Batch norm starts at 1. See :class:`ResNet`.
+
+    Source: Tanaka et al., NeurIPS 2020.
+    """
+    whole: Options = {"widths": (64, 128, 256, 512), "norms": "ones"}
+    return ResNet(18, num_classes, **(whole | options))
+
+
+def _check(
+    depth: int, num_classes: int, widths: Widths, shortcut: Shortcut, norms: Norms, channels: int
+) -> None:
+    if min(num_classes, channels, *widths) < 1 or len(widths) not in (3, 4):
         raise ArgumentError(
             f"ResNet: num_classes={num_classes}, widths={widths}, channels={channels} came; positive "
-            "numbers are needed, three widths of them"
+            "numbers are needed, three or four widths of them"
+        )
+    per_block = 2 * len(widths)
+    if depth < per_block + 2 or (depth - 2) % per_block:
+        raise ArgumentError(
+            f"ResNet: depth={depth} came for {len(widths)} stages; {per_block}k + 2 is needed: "
+            f"{', '.join(str(per_block * k + 2) for k in (1, 2, 3))} …"
         )
     if shortcut not in ("projection", "identity"):
         raise ArgumentError(f"ResNet: shortcut={shortcut!r} came; pass 'projection' or 'identity'")
+    if norms not in ("uniform", "ones"):
+        raise ArgumentError(f"ResNet: norms={norms!r} came; pass 'uniform' or 'ones'")
     if shortcut == "identity" and list(widths) != sorted(widths):
         raise ArgumentError(
             f"ResNet: widths={widths} came; an identity shortcut can add channels, not drop them; "

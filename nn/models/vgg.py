@@ -6,20 +6,24 @@ what is left, and one linear layer in the place of VGG's three.
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import final
+from typing import TypedDict, Unpack, final
 
 import torch
 import torch.nn as tnn
 
 from rpstheory.errors import ArgumentError
 
-# Channels of each convolution in units of the width; a maximum follows every stage but the last.
-_STAGES = {
-    11: ((1,), (2,), (4, 4), (8, 8), (8, 8)),
-    13: ((1, 1), (2, 2), (4, 4), (8, 8), (8, 8)),
-    16: ((1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8)),
-}
+Widths = tuple[int, ...]
+
+# Convolutions of each stage; a maximum follows every stage but the last.
+_STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3)}
+
+
+class Options(TypedDict, total=False):
+    """What a network of a given depth can be asked for; see :class:`VGG`."""
+
+    widths: Widths
+    channels: int
 
 
 @final
@@ -31,7 +35,7 @@ class VGG(tnn.Module):
     Args:
         depth: 11, 13 or 16, after the layers of the original.
         num_classes: Of the output.
-        width: Channels of the first stage; below 64 it is a "smaller model".
+        widths: Channels of the five stages; with fewer it is a "smaller model".
         channels: Of the images, which are at least 16 x 16 pixels.
 
     Raises:
@@ -41,23 +45,30 @@ class VGG(tnn.Module):
     ICLR 2024.
     """
 
-    def __init__(self, depth: int, num_classes: int = 10, *, width: int = 64, channels: int = 3) -> None:
+    def __init__(
+        self,
+        depth: int,
+        num_classes: int = 10,
+        *,
+        widths: Widths = (64, 128, 256, 512, 512),
+        channels: int = 3,
+    ) -> None:
         super().__init__()
         if depth not in _STAGES:
             raise ArgumentError(f"VGG: depth={depth} came; one of {', '.join(map(str, _STAGES))} is needed")
-        if min(num_classes, width, channels) < 1:
+        if min(num_classes, channels, *widths) < 1 or len(widths) != 5:
             raise ArgumentError(
-                f"VGG: num_classes={num_classes}, width={width}, channels={channels} came; "
-                "positive numbers are needed"
+                f"VGG: num_classes={num_classes}, widths={widths}, channels={channels} came; "
+                "positive numbers are needed, five widths of them"
             )
+        self.widths = widths
         layers: list[tnn.Module] = []
         before = channels
-        for stage in _STAGES[depth]:
+        for convolutions, after in zip(_STAGES[depth], widths, strict=True):
             layers += [tnn.MaxPool2d(2)] if layers else []
-            widths = [before, *(width * unit for unit in stage)]
-            for one, other in pairwise(widths):
-                layers += [tnn.Conv2d(one, other, 3, padding=1), tnn.BatchNorm2d(other), tnn.ReLU()]
-            before = widths[-1]
+            for _ in range(convolutions):
+                layers += [tnn.Conv2d(before, after, 3, padding=1), tnn.BatchNorm2d(after), tnn.ReLU()]
+                before = after
         self.layers = tnn.Sequential(*layers)
         self.fc = tnn.Linear(before, num_classes)
         for module in self.modules():
@@ -71,16 +82,16 @@ class VGG(tnn.Module):
         return self.fc(self.layers(x).mean(dim=(2, 3)))
 
 
-def vgg11(num_classes: int = 10, *, width: int = 64, channels: int = 3) -> VGG:
+def vgg11(num_classes: int = 10, **options: Unpack[Options]) -> VGG:
     """VGG-11 with batch norm: 9,231,114 parameters, 9,222,848 of them compressible; see :class:`VGG`."""
-    return VGG(11, num_classes, width=width, channels=channels)
+    return VGG(11, num_classes, **options)
 
 
-def vgg13(num_classes: int = 10, *, width: int = 64, channels: int = 3) -> VGG:
+def vgg13(num_classes: int = 10, **options: Unpack[Options]) -> VGG:
     """VGG-13 with batch norm; see :class:`VGG`."""
-    return VGG(13, num_classes, width=width, channels=channels)
+    return VGG(13, num_classes, **options)
 
 
-def vgg16(num_classes: int = 10, *, width: int = 64, channels: int = 3) -> VGG:
+def vgg16(num_classes: int = 10, **options: Unpack[Options]) -> VGG:
     """VGG-16 with batch norm; see :class:`VGG`."""
-    return VGG(16, num_classes, width=width, channels=channels)
+    return VGG(16, num_classes, **options)
