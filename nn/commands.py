@@ -1,4 +1,4 @@
-"""`rps train`, `rps runs` and `rps reproduce`: networks trained from the command line."""
+"""`rps train`, `eval`, `runs`, `plot` and `reproduce`: networks trained from the command line."""
 
 from __future__ import annotations
 
@@ -10,43 +10,61 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rpstheory.errors import ArgumentError, DataError
+from nn.records import BROKEN, UNFINISHED, Record, lines, read, records_of, rows_of
+from rpstheory.errors import ArgumentError, Stopped
 
 if TYPE_CHECKING:
-    from nn.fitting import Fitted
+    from nn.evaluation import Evaluation
     from nn.runs import Watch
 
-Data = Annotated[str, typer.Option("--data", help="digits, cifar10, cifar100, tiny-imagenet or a path.")]
-Model = Annotated[str, typer.Option("--model", help="resnet8, 20, 32, 44, 56; vgg11, 13, 16.")]
-Method = Annotated[
-    str,
+# The registries' own names: asking them would import torch for --help.
+DATA = "digits, cifar10, cifar100, tiny-imagenet"
+MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg13, vgg16, vit"
+METHODS = "dense, stable-rps, roast, robe, hashed, random, magnitude, snip, grasp, synflow, ltr, smaller"
+RECIPES = "paper, synflow, short, smoke"
+COMPRESSION = 10.0  # of every method but dense, where none is given
+STYLES = {"diverged": "yellow", UNFINISHED: "dim", BROKEN: "red"}
+
+Data = Annotated[str, typer.Option("--data", help=f"One of {DATA}; or a path.")]
+Model = Annotated[str, typer.Option("--model", help=f"One of {MODELS}.")]
+Method = Annotated[str, typer.Option("--method", help=f"One of {METHODS}.")]
+Compression = Annotated[
+    float | None,
     typer.Option(
-        "--method",
-        help="dense, stable-rps, roast, robe, hashed, random, magnitude, snip, grasp, synflow, ltr, smaller.",
+        "--compression", help="Compressible weights over those stored.", show_default="10; 1 for dense"
     ),
 ]
-Compression = Annotated[float, typer.Option("--compression", help="Compressible weights over those stored.")]
-RecipeName = Annotated[str, typer.Option("--recipe", help="paper, synflow, short or smoke.")]
+RecipeName = Annotated[str, typer.Option("--recipe", help=f"One of {RECIPES}.")]
 Seed = Annotated[int, typer.Option("--seed", help="Names everything random.")]
-Rate = Annotated[float | None, typer.Option("--lr", help="In place of the recipe's.")]
-Epochs = Annotated[int | None, typer.Option("--epochs", help="In place of the recipe's.")]
+Rate = Annotated[float | None, typer.Option("--lr", help="Learning rate.", show_default="that of the recipe")]
+Epochs = Annotated[
+    int | None,
+    typer.Option("--epochs", help="Passes over the training set.", show_default="those of the recipe"),
+]
 HeldOut = Annotated[
     float, typer.Option("--held-out", help="Test on this share of the training set, as for tuning.")
 ]
 Options = Annotated[
     list[str] | None,
-    typer.Option("--option", help="NAME=VALUE of the method, e.g. scaler=v1, rate=0.2."),
+    typer.Option(
+        "--option", metavar="NAME=VALUE", help="Of the method, e.g. scaler=v1, rate=0.2; once for each."
+    ),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder of all runs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Root = Annotated[Path | None, typer.Option("--root", help="Folder with the official data; $RPS_DATA.")]
+Root = Annotated[
+    Path | None,
+    typer.Option("--root", help="Folder with the official data.", show_default="$RPS_DATA, or data"),
+]
+Run = Annotated[Path, typer.Argument(help="Folder of one run.", metavar="RUN")]
+Folder = Annotated[Path, typer.Argument(help="Folder of runs, however deep.", metavar="DIR")]
 
 
 def train(
     data: Data = "digits",
     model: Model = "resnet8",
     method: Method = "stable-rps",
-    compression: Compression = 10.0,
+    compression: Compression = None,
     recipe: RecipeName = "smoke",
     seed: Seed = 0,
     out: Out = Path("runs"),
@@ -55,40 +73,93 @@ def train(
     epochs: Epochs = None,
     held_out: HeldOut = 0.0,
     option: Options = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Tell TensorBoard too.")] = False,
     json: Json = False,
 ) -> None:
     """Train a network at a budget; the same command goes on with a run that was stopped.
 
     Exit status: 0 finished, 1 diverged, 2 bad usage, 130 interrupted.
     """
-    from nn.fitting import fit
-    from nn.recipes import recipe_of
+    given = options_in(option or [])
+    with _watched("train", quiet=json) as watch:
+        from nn.fitting import fit
+        from nn.recipes import recipe_of
 
-    changes = {name: value for name, value in (("lr", lr), ("epochs", epochs)) if value is not None}
-    how, given = recipe_of(recipe, **changes), dict(_option(each) for each in option or [])
-    with _watched(how.epochs, quiet=json) as watch:
+        changes = {name: value for name, value in (("lr", lr), ("epochs", epochs)) if value is not None}
+        whole = 1.0 if method == "dense" else COMPRESSION
         fitted = fit(
-            data, model, method, 1.0 if method == "dense" else compression, how, seed=seed, out=out,
-            options=given, held_out=held_out, root=root, watch=watch,
+            data, model, method, whole if compression is None else compression, recipe_of(recipe, **changes),
+            seed=seed, out=out, options=given, held_out=held_out, root=root, watch=watch,
+            tensorboard=tensorboard,
         )  # fmt: skip
     if fitted.rank == 0:
-        record = _record(fitted)
-        typer.echo(writer.dumps(record) if json else _line(record))
+        record = read(fitted.folder)
+        typer.echo(writer.dumps(record.to_json()) if json else _said(record))
     raise typer.Exit(int(fitted.result.status == "diverged"))
 
 
-def runs(
-    out: Annotated[Path, typer.Argument(help="Folder of all runs.")] = Path("runs"), json: Json = False
+def evaluate(
+    run: Run,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Test on these data.", show_default="those of the run")
+    ] = None,
+    root: Root = None,
+    json: Json = False,
 ) -> None:
-    """List runs: what was run, how far it is, and what came of it."""
-    found = [_read(path.parent) for path in sorted(out.glob("*/configuration.json"))]
-    if not found:
-        raise DataError(f"runs: {out} holds no runs; rps train --out {out} makes one")
-    typer.echo(writer.dumps(found, indent=1) if json else "\n".join(_line(each) for each in found))
+    """Test the final weights of a run, or their average if it has one, and say what they cost."""
+    with _watched("eval", quiet=True):
+        from nn.evaluation import evaluate as test
+
+        found = test(run, data, root=root)
+    typer.echo(writer.dumps(found.to_json(), indent=1) if json else _tested(found))
+
+
+def runs(
+    out: Folder = Path("runs"),
+    data: Annotated[str | None, typer.Option("--data", help="Only runs on these data.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Only runs of this model.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="Only runs of this method.")] = None,
+    status: Annotated[
+        str | None, typer.Option("--status", help="Only finished, diverged, unfinished or broken runs.")
+    ] = None,
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """List runs: what was run, how far it is, what came of it, and what it stores."""
+    from rich.console import Console
+
+    if json and csv:
+        raise ArgumentError("runs: --json and --csv came; pass one of them")
+    rows = rows_of(out, {"data": data, "model": model, "method": method, "status": status})
+    if json:
+        typer.echo(writer.dumps(rows, indent=1))
+    elif csv:
+        typer.echo(_csv(rows), nl=False)
+    else:
+        _print_table(rows, Console())
+
+
+def plot(
+    folder: Folder = Path("runs"),
+    out: Annotated[Path, typer.Option("--out", help="Ends in .png, .svg, .pdf or .html.")] = Path("runs.png"),
+) -> None:
+    """Draw runs: how they learned, and their accuracy against parameters and bytes stored."""
+    from nn.plotting import figure, page, studies
+    from rpstheory.report import write_text
+    from rpstheory.report.figures import save
+    from rpstheory.report.files import check_writable
+
+    check_writable(out, "plot")
+    rows, found = rows_of(folder, {}), studies(records_of(folder))
+    if out.suffix.lower() == ".html":
+        write_text(out, page(found, rows), "plot")
+    else:
+        save(figure(found), out)
+    typer.echo(f"wrote {out}")
 
 
 def reproduce(
-    run: Annotated[Path, typer.Argument(help="Folder of one run.")],
+    run: Run,
     out: Annotated[Path, typer.Option("--out", help="Folder for the repetition.")] = Path("reproduced"),
     root: Root = None,
 ) -> None:
@@ -96,78 +167,113 @@ def reproduce(
 
     Exit status: 0 the same bits, 1 another result, 2 bad usage.
     """
-    from nn.fitting import fit
-    from nn.recipes import Recipe
-
-    record = _read(run)
-    if "status" not in record:
+    record = read(run)
+    if record.status == UNFINISHED:
         raise ArgumentError(f"reproduce: {run} is not finished; rps train goes on with it")
-    how = dict(record["configuration"])
-    recipe = Recipe(**{**how.pop("recipe"), "drops": tuple(record["configuration"]["recipe"]["drops"])})
-    if (out / run.name).exists():
+    if (out / record.folder.name).exists():
         raise ArgumentError(f"reproduce: {out / run.name} exists; remove it, or pass another --out")
-    with _watched(recipe.epochs, quiet=False) as watch:
-        fitted = fit(recipe=recipe, out=out, root=root, watch=watch, **how)
-    again = _record(fitted)
-    same = all(again[name] == record[name] for name in ("status", "test_loss", "test_accuracy"))
-    typer.echo(f"{_line(record)}\n{_line(again)}\n{'the same' if same else 'another result'}")
+    with _watched("reproduce", quiet=False) as watch:
+        from nn.evaluation import recipe_in
+        from nn.fitting import fit
+
+        how = record.configuration | {"recipe": recipe_in(record)}
+        again = read(fit(out=out, root=root, watch=watch, **how).folder)
+    same = all(again.result[name] == record.result[name] for name in ("status", "test_loss", "test_accuracy"))
+    typer.echo(f"{_said(record)}\n{_said(again)}\n{'the same' if same else 'another result'}")
     raise typer.Exit(int(not same))
 
 
-def _option(text: str) -> tuple[str, Any]:
-    name, mark, value = text.partition("=")
-    if not mark or not name:
-        raise ArgumentError(f"train: --option {text!r} came; NAME=VALUE is needed")
-    try:
-        return name, writer.loads(value)
-    except ValueError:
-        return name, value
+def options_in(texts: list[str]) -> dict[str, Any]:
+    """Options of a method: values are JSON where they can be, else text.
+
+    Raises:
+        ArgumentError: If one is not NAME=VALUE, or comes twice.
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, mark, value = text.partition("=")
+        if not (mark and name.isidentifier() and value):
+            raise ArgumentError(f"train: --option {text!r} came; NAME=VALUE is needed, such as scaler=v1")
+        if name in found:
+            raise ArgumentError(f"train: --option {name} came twice; pass it once")
+        try:
+            found[name] = writer.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
 
 
-def _record(fitted: Fitted) -> dict[str, Any]:
-    return _read(fitted.folder)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        record = {"run": folder.name, **writer.loads((folder / "configuration.json").read_text())}
-        result = folder / "result.json"
-        if result.exists():
-            record |= writer.loads(result.read_text())
-        rows = folder / "metrics.jsonl"
-        record["epochs"] = len(rows.read_text().splitlines()) if rows.exists() else 0
-    except (OSError, ValueError) as error:
-        raise DataError(f"runs: {folder} cannot be read ({error}); pass the folder of a run") from None
-    return record
-
-
-def _line(record: dict[str, Any]) -> str:
-    how = record["configuration"]
-    what = " ".join(str(how[name]) for name in ("data", "model", "method"))
-    what += f" {how['compression']:g}x {how['recipe']['name']} seed {how['seed']}"
-    if record.get("test_accuracy") is None:
-        ending = f"{record.get('status', 'unfinished')}, {record['epochs']} epochs {record.get('remark', '')}"
+def _said(record: Record) -> str:
+    """A run in one line."""
+    row = record.to_row()
+    what = f"{row['data']} {row['model']} {row['method']} {row['compression']:g}x {row['recipe']}"
+    if row["accuracy"] is None:
+        ending = f"{row['status']}: {row['remark']}"
     else:
-        ending = f"{record['status']}: {record['test_accuracy']:.2%} in {record['seconds']:.0f} s"
-    return f"{record['run']}  {what}  {ending.strip()}"
+        ending = f"{row['status']}: {row['accuracy']:.2%} in {row['seconds']:.0f} s"
+    return f"{row['run']}  {what} seed {row['seed']}  {ending}"
+
+
+def _tested(found: Evaluation) -> str:
+    cost = found.budget
+    beside = "" if found.recorded is None else f" (recorded: {found.recorded:.2%})"
+    return (
+        f"{found.run} on {found.images:,} images of {found.data}\n"
+        f"  accuracy    {found.accuracy:.2%}{beside}\n"
+        f"  loss        {found.loss:.4f}\n"
+        f"  parameters  {cost.params:,} of {cost.dense_params:,}: {cost.total_compression:.4g}x in total, "
+        f"{cost.compression:.4g}x of the compressible\n"
+        f"  bytes       {cost.bytes:,} of {cost.dense_bytes:,}, {cost.index:,} of them index ({cost.form})\n"
+        f"  FLOPs       {cost.flops:,} of {cost.dense_flops:,} for one image"
+    )
+
+
+def _csv(rows: list[dict[str, Any]]) -> str:
+    import csv
+    from io import StringIO
+
+    text, names = StringIO(), list(dict.fromkeys(name for row in rows for name in row))
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
+
+
+def _print_table(rows: list[dict[str, Any]], console: Any) -> None:
+    """Coloured and as wide as the terminal, or whole where there is none."""
+    room = console.width if console.is_terminal else None
+    text, out = lines(rows, room)
+    console.print(text[0], style="bold", markup=False, highlight=False, soft_wrap=True)
+    for line, row in zip(text[1:], rows, strict=True):
+        console.print(line, style=STYLES.get(row["status"]), markup=False, highlight=False, soft_wrap=True)
+    if out:
+        console.print(f"not shown: {', '.join(out)}; --csv has all", style="dim", highlight=False)
 
 
 @contextmanager
-def _watched(epochs: int, *, quiet: bool) -> Iterator[Watch]:
+def _watched(who: str, *, quiet: bool) -> Iterator[Watch]:
     """Tells of each epoch, and shows a bar where there is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as progress:
-        task = progress.add_task("training", total=None)
+    console = Console(stderr=True)
+    try:
+        with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+            task = progress.add_task("starting", total=None)
 
-        def watch(row: dict[str, Any]) -> None:
-            if "epoch" in row:
-                progress.console.print(
-                    f"round {row['round']} epoch {row['epoch']}/{epochs}: train {row['train_accuracy']:.2%}, "
-                    f"test {row['test_accuracy']:.2%}"
-                ) if not quiet else None
-            else:
-                progress.update(task, description=f"step {row['step']} loss {row['loss']:.3f}", advance=1)
+            def watch(row: dict[str, Any]) -> None:
+                if "epoch" not in row:
+                    progress.update(task, description=f"step {row['step']} loss {row['loss']:.3f}", advance=1)
+                elif not quiet:
+                    console.print(_epoch(row), highlight=False)
 
-        yield watch
+            yield watch
+    except KeyboardInterrupt:
+        raise Stopped(f"{who}: stopped; run the same command again") from None
+
+
+def _epoch(row: dict[str, Any]) -> str:
+    return (
+        f"round {row['round']} epoch {row['epoch']}: train {row['train_accuracy']:.2%}, "
+        f"test {row['test_accuracy']:.2%}, {row['seconds']:.1f} s"
+    )

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
+import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
-from nn.data import feed
+from nn.data import Batches, Dataset, Feed, feed
+from nn.data.order import key, shuffled
+from nn.methods import Builder
 from nn.models.registry import build
 from nn.recipes import Recipe, recipe_of
 from nn.runs import Configuration, Result, Run, Watch
-from rpstheory.errors import ArgumentError
+from nn.training import Batch
+from rpstheory.errors import ArgumentError, MissingError, ShapeError
+
+PER_CLASS = 10  # images that a score of pruning looks at
+AT_ONCE = 64  # of them in memory
+_SCORED = 2  # a stream beside those of nn.data.batches
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,7 @@ def fit(
     root: Path | str | None = None,
     device: str | None = None,
     watch: Watch = lambda row: None,
+    tensorboard: bool = False,
 ) -> Fitted:
     """Train a network by a method at a budget, or go on where an earlier call was stopped.
 
@@ -65,27 +77,133 @@ def fit(
         root: As for :func:`nn.data.load`.
         device: Where; a GPU if there is one.
         watch: Told of every step and every epoch.
+        tensorboard: Tell TensorBoard too, in the folder of the run.
 
     Raises:
-        ArgumentError: If an argument is out of range.
-        DataError: If the data are missing, or a state cannot be read.
-        ResumeError: If the folder belongs to another version.
+        ArgumentError: If an argument is out of range, or the method cannot do this; no folder is made.
+        ShapeError: If the model does not take such images; likewise.
+        DataError: If the data are missing, or a file cannot be read or written.
+        MissingError: If TensorBoard is wanted and not installed.
+        ResumeError: If the folder belongs to another run, or is in use.
         Stopped: If the user interrupts it; the same call goes on.
     """
     how = recipe_of(recipe) if isinstance(recipe, str) else recipe
-    if method == "dense" and compression != 1:
-        raise ArgumentError(f"train: compression={compression} came for dense; pass 1, or another method")
     configuration = Configuration(
         str(data), model, method, float(compression), how, seed, dict(options or {}), held_out
     )
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    where = _device(device)
     rank, world = _joined(where)
     source = feed(data, how.batch, seed, how.augment, held_out=held_out, root=root, rank=rank, world=world)
     images = source.train.dataset
     make = partial(build, model, len(images.classes), images.images.shape[-1])
+    _require_fits(model, make, images, how.batch // world)
     folder = Path(out) / configuration.key
-    run = Run(configuration, folder, source, make, watch, where, rank, world)
+    if tensorboard and rank == 0:
+        watch = _also_tensorboard(folder, watch)
+    digest = _digest([images, source.held.dataset])
+    run = Run(configuration, folder, _Source(source), make, watch, where, rank, world, digest)
     return Fitted(configuration, folder, run.go(), rank)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A feed, and what scores of pruning look at."""
+
+    feed: Feed
+
+    @property
+    def steps(self) -> int:
+        return self.feed.steps
+
+    def batch(self, epoch: int, index: int) -> Batch:
+        return self.feed.batch(epoch, index)
+
+    def test(self) -> Iterable[Batch]:
+        return self.feed.test()
+
+    def scored(self) -> list[Batch]:
+        """Ten images of each class as they are, all that there are in a smaller class; chosen by the seed."""
+        train = self.feed.train
+        rows = np.arange(len(train.dataset)) if train.rows is None else train.rows
+        order = rows[shuffled(len(rows), key(train.seed, 0, _SCORED))]
+        labels = train.dataset.labels[order]
+        chosen = np.concatenate([order[labels == label][:PER_CLASS] for label in np.unique(labels)])
+        return list(Batches(train.dataset, min(AT_ONCE, len(chosen)), rows=chosen).in_order())
+
+
+def _device(name: str | None) -> torch.device:
+    """That one, or a GPU if there is one.
+
+    Raises:
+        ArgumentError: If there is none of this name.
+    """
+    try:
+        where = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=where)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArgumentError(f"train: device={name!r} came ({reason}); 'cpu' or 'cuda' is needed") from None
+    return where
+
+
+def _require_fits(name: str, make: Builder, dataset: Dataset, size: int) -> None:
+    """Do nothing if the model takes the images and tells the classes apart.
+
+    Raises:
+        ShapeError: If it does not.
+    """
+    _, height, width, channels = dataset.images.shape
+    with torch.device("meta"):
+        model, images = make(1.0), torch.empty(size, channels, height, width)
+    found: tuple[int, ...] = ()
+    try:
+        found = tuple(model(images).shape)
+        reason = f"the answer has shape {found}, with {len(dataset.classes)} classes"
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+    if found != (size, len(dataset.classes)):
+        raise ShapeError(
+            f"train: {name} cannot be trained on {size} images of {channels} x {height} x {width} at once "
+            f"({reason}); choose another model or other data"
+        )
+
+
+def _digest(datasets: Iterable[Dataset]) -> str:
+    """Of images and labels."""
+    digest = hashlib.sha256()
+    for dataset in datasets:
+        for array in (dataset.images, dataset.labels):
+            digest.update(str((array.shape, array.dtype.str)).encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _also_tensorboard(folder: Path, watch: Watch) -> Watch:
+    """Told as ``watch`` is, and TensorBoard too: a run of its for each round.
+
+    Raises:
+        MissingError: If it is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise MissingError(
+            "train: TensorBoard is not installed; pip install tensorboard, or do without it"
+        ) from None
+    writers: dict[int, Any] = {}
+
+    def both(row: dict[str, Any]) -> None:
+        watch(row)
+        number, step = row["round"], row["step"]
+        if number not in writers:  # what a killed start told of later steps is taken back
+            place = folder / "tensorboard" / f"round-{number}"
+            writers[number] = SummaryWriter(str(place), purge_step=step)
+        for name in row.keys() - {"round", "step", "epoch"}:
+            writers[number].add_scalar(name, row[name], step)
+        if "epoch" in row:
+            writers[number].flush()
+
+    return both
 
 
 def _joined(where: torch.device) -> tuple[int, int]:
@@ -94,4 +212,5 @@ def _joined(where: torch.device) -> tuple[int, int]:
         if where.type == "cuda":
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if where.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)

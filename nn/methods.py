@@ -8,6 +8,8 @@
 ``ltr``          lottery ticket rewinding: trained, pruned by magnitude and rewound, round by round
 ``smaller``      the same architecture, narrower
 ``dense``        nothing
+
+All weights of layers are compressible, small ones and the head too, as in the paper: ``include="*"``.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any
 import torch
 import torch.nn as tnn
 
-from nn.planning import plan
+from nn.planning import Plan, plan
 from nn.pruning import METHODS as PRUNING
 from nn.pruning import prune
 from nn.pruning.scores import Batch
@@ -36,6 +38,7 @@ SHARING: dict[str, dict[str, Any]] = {
     "robe": {"mapping": "chunk", "scaler": "none", "init_std": 0.04},
     "hashed": {"mapping": "hashed", "scaler": "none", "init_std": 0.04},
 }
+ALL: dict[str, Any] = {"include": "*"}
 METHODS = ("dense", *SHARING, *PRUNING, "ltr", "smaller")
 NEAR = 0.01  # of its budget, for a smaller model
 
@@ -71,12 +74,18 @@ def prepare(
     try:
         if method in SHARING:
             how = roast if method == "roast" else share
-            return how(model, compression, seed=seed, inplace=True, **SHARING[method] | given)
+            return how(model, compression, seed=seed, inplace=True, **ALL | SHARING[method] | given)
         if method in PRUNING:
-            return prune(model, method, compression, batches=batches, seed=seed, inplace=True, **given)
+            how_many = ALL | given
+            return prune(model, method, compression, batches=batches, seed=seed, inplace=True, **how_many)
     except TypeError as error:
         raise ArgumentError(f"train: options={given!r} came for {method} ({error})") from None
     return build(narrowed(build, compression)) if method == "smaller" else model
+
+
+def planned(model: tnn.Module, compression: float) -> Plan:
+    """Which weights a method may compress, and to how many."""
+    return plan(model, compression, mapping="hashed", **ALL)
 
 
 # --------------------------------------------------------------------- the same, but narrower
@@ -95,7 +104,7 @@ def narrowed(build: Builder, compression: float) -> float | Widths:
     """
     with torch.random.fork_rng(devices=[]):
         whole = build(1.0)
-        budget = plan(whole, compression, mapping="hashed").stored_params
+        budget = planned(whole, compression).stored_params
         widths: Widths | None = getattr(whole, "widths", None)
         if widths is None:
             return _scale(lambda scale: _size(build(scale)), budget)

@@ -41,7 +41,8 @@ class Recipe:
         precision: What products are computed in; parameters are float32.
         channels_last: The order of images in memory.
         augment: "none", "crop-flip" (4 zeros around, as in the papers) or "reflect-crop-flip".
-        ema: Decay of an average of the weights, which is what is tested; 0 for none.
+        ema: Decay of an average of weights and batch norms, which is what is tested; 0 for none. After step t
+            it is at most (1 + t) / (10 + t), so that a short training forgets its beginning too.
     """
 
     name: str
@@ -80,7 +81,12 @@ class Recipe:
         _require(
             self.epochs >= 1 and self.batch >= 1, f"epochs={self.epochs}, batch={self.batch}", "1 or more"
         )
-        _require(0 < self.lr < float("inf"), f"lr={self.lr}", "a positive number")
+        for field in ("lr", "peak", "factor"):
+            _require(
+                0 < getattr(self, field) < float("inf"),
+                f"{field}={getattr(self, field)}",
+                "a positive number",
+            )
         for field in ("momentum", "ema", "smoothing"):
             _require(0 <= getattr(self, field) < 1, f"{field}={getattr(self, field)}", "0 or more, below 1")
         _require(0 < self.warmup < 1, f"warmup={self.warmup}", "a share of the steps between 0 and 1")

@@ -1,23 +1,31 @@
 """Runs that survive: a folder named by what is run, numbers as they come, and a state to go on from.
 
     FOLDER/CONFIGURATION-HASH/
-        configuration.json    what is run, and by which version
+        configuration.json    what is run, on which data, by which code
         metrics.jsonl         a line for each epoch
         round-0/              the training; lottery tickets have more rounds
-            state.safetensors     after an epoch or a minute; at last the final weights
+            state.safetensors     after an epoch or some seconds; at last the final weights
             rewind.safetensors    the weights that later rounds go back to
         result.json           when it is over, also where it diverged
 
 Killed at any moment and started again, a run ends with the bits of one that was left alone.
+
+A round of lottery tickets starts from the weights and batch norms of the rewind step, with a fresh optimizer
+(no momentum), and takes rates and batches from that step on, as in the code of its authors (open_lth). What
+is dropped is ranked by the final weights, not by their average.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from math import ceil, log
 from pathlib import Path
 from typing import Any
@@ -25,22 +33,28 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn as tnn
+from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-from nn.methods import METHODS, prepare
+import nn
+import rpstheory
+from nn.budget import budget
+from nn.methods import METHODS, Builder, planned, prepare
 from nn.patterns import one_of
-from nn.planning import plan
-from nn.pruning import Masks, keep_largest, masked
+from nn.pruning import METHODS as PRUNING
+from nn.pruning import Masks, keep_largest, masked, masks_of
+from nn.pruning.masks import collapsed
 from nn.recipes import Recipe
-from nn.training import Batch, Diverged, Source, Training
+from nn.training import Diverged, Source, Training
 from rpstheory import __version__
-from rpstheory.errors import ArgumentError, DataError, ResumeError, Stopped
-from rpstheory.report.files import write_bytes, write_text
+from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, Stopped
+from rpstheory.report.files import write_bytes
 
 HASHED = 16  # hexadecimal digits of a folder's name
-PATIENCE = 60.0  # seconds of work that a kill may cost
+PATIENCE = 20.0  # seconds of work that a kill may cost
 
 RATE, REWIND = 0.5, 0  # of lottery tickets, where the options say nothing else
+TICKETS = ("rate", "rewind")
 
 
 @dataclass(frozen=True)
@@ -76,8 +90,34 @@ class Configuration:
         one_of("train", "method", self.method, METHODS)
         if not 1 <= self.compression < float("inf"):
             raise ArgumentError(f"train: compression={self.compression} came; 1 or more is needed")
+        if self.method == "dense" and self.compression != 1:
+            raise ArgumentError(
+                f"train: compression={self.compression:g} came for dense; pass 1, or another method"
+            )
         if not 0 <= self.held_out < 1:
             raise ArgumentError(f"train: held_out={self.held_out} came; a share below 1 is needed")
+        if not 0 <= self.seed < 2**63:
+            raise ArgumentError(f"train: seed={self.seed} came; 0 … 2^63 - 1 is needed")
+        self._check_options()
+
+    def _check_options(self) -> None:
+        """Do nothing if they can be written down, and are known where no other function says so.
+
+        Raises:
+            KindError: If one is not made of plain numbers and words.
+            ArgumentError: If one is unknown.
+        """
+        try:
+            json.dumps(self.options)
+        except (TypeError, ValueError) as error:
+            raise KindError(
+                f"train: options={self.options!r} came, which no record can hold ({error}); pass numbers "
+                "and names"
+            ) from None
+        if self.method in ("dense", "smaller") and self.options:
+            raise ArgumentError(f"train: options={self.options!r} came; {self.method} has none")
+        for name in self.options if self.method == "ltr" else ():
+            one_of("train", "option", name, TICKETS)
 
     def to_json(self) -> str:
         """One text for one configuration."""
@@ -98,7 +138,10 @@ class Result:
         remark: Why it diverged.
         test_loss: Of the last epoch; of the last before it diverged, if there was one.
         test_accuracy: Likewise.
-        seconds: Of training and testing, of all starts, without what was lost in kills.
+        seconds: Of training and testing, of all starts and rounds, without what was lost in kills.
+        budget: The fields of :class:`nn.budget.Budget`.
+        collapsed: Layers of which pruning left nothing.
+        places: Device, threads and processes of every start: other bits may come of others.
     """
 
     status: str
@@ -106,6 +149,9 @@ class Result:
     test_loss: float | None
     test_accuracy: float | None
     seconds: float
+    budget: dict[str, Any]
+    collapsed: list[str]
+    places: list[str]
 
 
 Watch = Callable[[dict[str, Any]], None]
@@ -120,133 +166,147 @@ class Run:
         configuration: What is run.
         folder: Where.
         source: The data.
-        build: The model by the scale of its widths.
+        build: The model by its widths.
         watch: Told how it goes.
         device: Where it is trained.
         rank: Which process this is; the first writes.
         world: How many train together.
+        digest: Of the data, so that a run does not go on with others.
     """
 
     configuration: Configuration
     folder: Path
     source: Source
-    build: Callable[[float], tnn.Module]
+    build: Builder
     watch: Watch
     device: torch.device
     rank: int = 0
     world: int = 1
+    digest: str = ""
 
     def go(self) -> Result:
         """Train to the end, from wherever an earlier start was left.
 
         Raises:
-            ResumeError: If the folder belongs to another configuration or version.
+            ArgumentError: If the method cannot do this; nothing is written.
+            DataError: If a file cannot be read or written; what was written before stays.
+            ResumeError: If the folder belongs to another run, or is in use.
             Stopped: If the user interrupts it; the state is kept.
         """
-        if self.rank == 0:
-            self._own_folder()
-        self._meet()
-        done = self.folder / "result.json"
-        if done.exists():
-            return Result(**_read_json(done))
-        self.rows = self._read_rows()
-        rounds = self._counts()
-        status, remark = "finished", ""
         try:
-            for number in range(len(rounds) + 1):
-                self._round(number, rounds)
-        except Diverged as reason:
-            status, remark = "diverged", str(reason)
-        last = self.rows[-1] if self.rows else {}
-        result = Result(status, remark, last.get("test_loss"), last.get("test_accuracy"), self._seconds())
-        self._meet()  # nobody looks for the result any more
-        if self.rank == 0:
-            write_text(done, json.dumps(asdict(result), indent=1), "train")
+            return self._go()
+        except KeyboardInterrupt:
+            raise Stopped(
+                f"train: stopped; the same command goes on, from {PATIENCE:g} seconds ago at most"
+            ) from None
+
+    def _go(self) -> Result:
+        done = self.folder / "result.json"
+        self._require_own(done.exists())
+        if done.exists():
+            return _result(done)
+        counts = self._counts()
+        first = self._start(0, counts)
+        with self._owned():
+            self._meet()
+            self.rows = self._read_rows()
+            places: list[str] = []
+            status, remark, seconds = "finished", "", 0.0
+            try:
+                for number in range(len(counts) + 1):
+                    self._round(number, first if number == 0 else self._start(number, counts))
+                    places += self.training.progress.places
+            except Diverged as reason:
+                status, remark = "diverged", str(reason)
+                seconds = self.training.progress.seconds
+                places += self.training.progress.places
+            last = self.rows[-1] if self.rows else {}
+            result = Result(
+                status, remark, last.get("test_loss"), last.get("test_accuracy"),
+                seconds + sum(row["seconds"] for row in self.rows), self._budget(),
+                collapsed(masks_of(self.training.model)), list(dict.fromkeys(places)),
+            )  # fmt: skip
+            self._meet()  # nobody looks for the result any more
+            self._write(done, json.dumps(asdict(result), indent=1).encode())
         return result
+
+    def _budget(self) -> dict[str, Any]:
+        with torch.device("meta"):
+            dense = self.build(1.0)
+        images, _ = next(iter(self.source.test()))
+        return asdict(budget(self.training.model, dense, tuple(images.shape[1:])))
+
+    # ------------------------------------------------------------------------------------ a round
+
+    def _round(self, number: int, model: tnn.Module) -> None:
+        """One training from its first step to its last."""
+        folder = self.folder / f"round-{number}"
+        _make(folder)
+        configuration = self.configuration
+        self.training = training = Training(
+            model.to(self.device), configuration.recipe, self.source.steps, configuration.seed,
+            rank=self.rank, world=self.world,
+        )  # fmt: skip
+        state = folder / "state.safetensors"
+        if state.exists():
+            training.from_bytes(_read(state))
+        elif number:
+            training.progress.step = self._rewind
+        self._meet()  # nobody looks for the state any more
+        if not training.done and self._place() not in training.progress.places:
+            training.progress.places.append(self._place())
+        step = training.progress.step
+        self.rows = [row for row in self.rows if row["round"] != number or row["step"] <= step]
+        self._train(training, folder, number)
+        self._meet()  # everybody may look for it again
+
+    def _train(self, training: Training, folder: Path, number: int) -> None:
+        saved = clock = time.monotonic()
+        while not training.done:
+            step = training.progress.step
+            if number == 0 and self._tickets and step == self._rewind:
+                held = {name: value.contiguous() for name, value in training.model.state_dict().items()}
+                self._write(folder / "rewind.safetensors", safetensors.save(held))
+            epoch, index = divmod(step, self.source.steps)
+            loss = training.advance(self.source.batch(epoch, index))
+            self._tell({"round": number, "step": step + 1, "loss": loss})
+            now = time.monotonic()
+            training.progress.seconds += now - clock
+            clock, ended = now, index + 1 == self.source.steps
+            if ended:
+                self._end_epoch(training, number, epoch)
+                clock = time.monotonic()
+            if ended or clock - saved > PATIENCE:
+                self._write(folder / "state.safetensors", training.to_bytes())
+                saved = time.monotonic()
+
+    def _end_epoch(self, training: Training, number: int, epoch: int) -> None:
+        step, seconds, begun = training.progress.step, training.progress.seconds, time.monotonic()
+        train, test = training.end_epoch(self.source.test())
+        row = {
+            "round": number, "epoch": epoch + 1, "step": step,
+            "rate": training.recipe.rate(step - 1, self.source.steps),
+            "train_loss": train.loss, "train_accuracy": train.accuracy,
+            "test_loss": test.loss, "test_accuracy": test.accuracy,
+            "seconds": seconds + time.monotonic() - begun,
+        }  # fmt: skip
+        self.rows.append(row)
+        text = "".join(json.dumps(each) + "\n" for each in self.rows)
+        self._write(self.folder / "metrics.jsonl", text.encode())
+        self._tell(row)
+
+    def _tell(self, row: dict[str, Any]) -> None:
+        if self.rank == 0:
+            self.watch(row)
 
     def _meet(self) -> None:
         """Wait for the other processes."""
         if self.world > 1:
             dist.barrier()
 
-    def _save(self, training: Training, state: Path) -> None:
-        if self.rank == 0:
-            write_bytes(state, training.to_bytes(), "train")
-
-    def _seconds(self) -> float:
-        return sum(row["seconds"] for row in self.rows)
-
-    def _own_folder(self) -> None:
-        path, mine = self.folder / "configuration.json", self.configuration.to_json()
-        text = json.dumps({"version": __version__, "configuration": json.loads(mine)}, indent=1)
-        if path.exists():
-            found = _read_json(path)
-            if found != json.loads(text):
-                other = "another configuration" if found.get("version") == __version__ else "another version"
-                raise ResumeError(f"train: {self.folder} was begun by {other}; pass another folder")
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, text, "train")
-
-    def _round(self, number: int, counts: list[int]) -> tnn.Module:
-        """One training from its first step to its last."""
-        folder = self.folder / f"round-{number}"
-        folder.mkdir(exist_ok=True)
-        self._meet()
-        configuration = self.configuration
-        model = self._start(number, counts).to(self.device)
-        training = Training(
-            model, configuration.recipe, self.source.steps, configuration.seed,
-            rank=self.rank, world=self.world,
-        )  # fmt: skip
-        state = folder / "state.safetensors"
-        if state.exists():
-            training.from_bytes(state.read_bytes())
-        elif number:
-            training.progress.step = self._rewind
-        self._drop_rows(number, training.progress.step)
-        self._meet()
-        self._train(training, folder, number)
-        return model
-
-    def _train(self, training: Training, folder: Path, number: int) -> None:
-        state, saved = folder / "state.safetensors", time.monotonic()
-        begun = time.monotonic()
-        try:
-            while not training.done:
-                if number == 0 and self._tickets and training.progress.step == self._rewind:
-                    self._keep_rewind(training.model, folder)
-                epoch, index = divmod(training.progress.step, self.source.steps)
-                loss = training.advance(self.source.batch(epoch, index))
-                self.watch({"round": number, "step": training.progress.step, "loss": loss})
-                if index + 1 == self.source.steps:
-                    self._end_epoch(training, number, epoch, time.monotonic() - begun)
-                    begun = time.monotonic()
-                if index + 1 == self.source.steps or time.monotonic() - saved > PATIENCE:
-                    self._save(training, state)
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            self._save(training, state)
-            raise Stopped(
-                f"train: stopped at step {training.progress.step}; the same command goes on"
-            ) from None
-
-    def _end_epoch(self, training: Training, number: int, epoch: int, seconds: float) -> None:
-        if self.rank:
-            training.end_epoch()
-            return
-        train, test = training.train_score(), training.test(self.source.test())
-        step = training.progress.step
-        row = {
-            "round": number, "epoch": epoch + 1, "step": step,
-            "rate": training.recipe.rate(step - 1, self.source.steps),
-            "train_loss": train.loss, "train_accuracy": train.accuracy,
-            "test_loss": test.loss, "test_accuracy": test.accuracy, "seconds": seconds,
-        }  # fmt: skip
-        training.end_epoch()
-        self.rows.append(row)
-        self._write_rows()
-        self.watch(row)
+    def _place(self) -> str:
+        kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return f"{kind}, threads: {torch.get_num_threads()}, processes: {self.world}"
 
     # --------------------------------------------------------------------------- lottery tickets
 
@@ -256,7 +316,15 @@ class Run:
 
     @property
     def _rewind(self) -> int:
-        return int(self.configuration.options.get("rewind", REWIND)) if self._tickets else 0
+        """The step that later rounds start from.
+
+        Raises:
+            KindError: If it is no whole number.
+        """
+        step = self.configuration.options.get("rewind", REWIND) if self._tickets else 0
+        if isinstance(step, bool) or not isinstance(step, int):
+            raise KindError(f"train: rewind={step!r} came; the number of a step is needed")
+        return step
 
     def _counts(self) -> list[int]:
         """Weights kept in each round after the first, down to the budget; none but for tickets.
@@ -269,12 +337,17 @@ class Run:
         steps = self.configuration.recipe.epochs * self.source.steps
         if not 0 <= self._rewind < steps:
             raise ArgumentError(f"train: rewind={self._rewind} came; a step of 0 … {steps - 1} is needed")
-        what = plan(self.build(1.0), self.configuration.compression, mapping="hashed")
-        left = 1 - float(self.configuration.options.get("rate", RATE))
-        if not 0 < left < 1:
-            raise ArgumentError(f"train: rate={1 - left:g} came for ltr; a share between 0 and 1 is needed")
-        rounds = ceil(log(what.cells / what.weights) / log(left) - 1e-9)
-        return [max(what.cells, round(what.weights * left**i)) for i in range(1, rounds)] + [what.cells]
+        rate = self.configuration.options.get("rate", RATE)
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+            raise ArgumentError(f"train: rate={rate!r} came for ltr; a share between 0 and 1 is needed")
+        with torch.device("meta"):
+            what = planned(self.build(1.0), self.configuration.compression)
+        if what.cells == what.weights:
+            return []
+        rounds = ceil(log(what.cells / what.weights) / log(1 - rate) - 1e-9)
+        return [max(what.cells, round(what.weights * (1 - rate) ** i)) for i in range(1, rounds)] + [
+            what.cells
+        ]
 
     def _start(self, number: int, counts: list[int]) -> tnn.Module:
         """The model before its first step of this round."""
@@ -283,7 +356,8 @@ class Run:
             torch.manual_seed(configuration.seed)
             if not self._tickets:
                 return prepare(
-                    configuration.method, self.build, configuration.compression, batches=self._scored(),
+                    configuration.method, self.build, configuration.compression,
+                    batches=self.source.scored() if configuration.method in PRUNING else (),
                     seed=configuration.seed, options=configuration.options,
                 )  # fmt: skip
             model = self.build(1.0)
@@ -292,46 +366,151 @@ class Run:
         masks: Masks | None = None
         for earlier, count in enumerate(counts[:number]):
             masks = keep_largest(self._final(model, earlier, masks), count, masks)
-        model.load_state_dict(safetensors.load_file(self.folder / "round-0" / "rewind.safetensors"))
+        model.load_state_dict(_tensors(self.folder / "round-0" / "rewind.safetensors"))
         return masked(model, masks or {})
 
     def _final(self, model: tnn.Module, number: int, masks: Masks | None) -> dict[str, torch.Tensor]:
         """Magnitudes of the compressible weights at the end of a round."""
-        tensors = safetensors.load_file(self.folder / f"round-{number}" / "state.safetensors")
+        tensors = _tensors(self.folder / f"round-{number}" / "state.safetensors")
         found = {}
-        for weight in plan(model, 1, mapping="hashed").groups[0].weights:
+        for weight in planned(model, 1).groups[0].weights:
             prefix, _, local = weight.name.rpartition(".")
             key = weight.name if masks is None else f"{prefix}.parametrizations.{local}.original"
             found[weight.name] = tensors[f"model.{key}"].abs()
         return found
 
-    def _keep_rewind(self, model: tnn.Module, folder: Path) -> None:
-        if self.rank:
+    # -------------------------------------------------------------------------------- the folder
+
+    def _header(self) -> dict[str, Any]:
+        """What configuration.json says."""
+        return {
+            "version": __version__,
+            "code": code(),
+            "data": self.digest,
+            "configuration": json.loads(self.configuration.to_json()),
+        }
+
+    def _require_own(self, done: bool) -> None:
+        """Do nothing if the folder is this run's, or not there yet.
+
+        A finished run was made by one code, which it names; an unfinished one must not be made by two.
+
+        Raises:
+            ResumeError: If it is not.
+        """
+        path, mine = self.folder / "configuration.json", self._header()
+        if not path.exists():
             return
-        held = {name: value.detach().contiguous().clone() for name, value in model.state_dict().items()}
-        write_bytes(folder / "rewind.safetensors", safetensors.save(held), "train")
+        found = _read_json(path)
+        if found.get("configuration") != mine["configuration"]:
+            other, cure = "another configuration", "pass another folder"
+        elif found.get("version") != mine["version"]:
+            other, cure = f"version {found.get('version')}, and this is {__version__}", "pass another folder"
+        elif found.get("data") != mine["data"]:
+            other, cure = "other data of the same name", "pass another folder, or bring those back"
+        elif not done and found.get("code") != mine["code"]:
+            other = f"other code ({found.get('code')}, and this is {mine['code']})"
+            cure = "finish it with that code, or remove it to start anew"
+        else:
+            return
+        raise ResumeError(f"train: {self.folder} was begun by {other}; {cure}")
 
-    def _scored(self) -> list[Batch]:
-        """The batches that scores of pruning look at: the first of the first epoch, without augmentation."""
-        return [self.source.batch(0, 0)]
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        """The folder for this process alone, made if it is not there, without what a kill left half written.
 
-    # -------------------------------------------------------------------------------- what is kept
+        Raises:
+            ResumeError: If another process trains in it.
+        """
+        if self.rank:
+            yield
+            return
+        _make(self.folder)
+        lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResumeError(f"train: {self.folder} is in use by another run; wait for it") from None
+            for partial in self.folder.rglob(".*.*.*"):
+                partial.unlink()
+            path = self.folder / "configuration.json"
+            if not path.exists():
+                self._write(path, json.dumps(self._header(), indent=1).encode())
+            yield
+        finally:
+            os.close(lock)
 
     def _read_rows(self) -> list[dict[str, Any]]:
         path = self.folder / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in _read(path).splitlines()] if path.exists() else []
+        except ValueError as error:
+            raise DataError(f"train: {path} cannot be read ({error}); remove its folder") from None
 
-    def _write_rows(self) -> None:
-        text = "".join(json.dumps(row) + "\n" for row in self.rows)
-        write_text(self.folder / "metrics.jsonl", text, "train")
+    def _write(self, path: Path, content: bytes) -> None:
+        """Whole or not at all, by the first process.
 
-    def _drop_rows(self, number: int, step: int) -> None:
-        """Forget rows of epochs that were ended, but not saved, before a kill."""
-        self.rows = [row for row in self.rows if row["round"] != number or row["step"] <= step]
+        Raises:
+            DataError: If it cannot be written.
+        """
+        if self.rank:
+            return
+        try:
+            write_bytes(path, content, "train")
+        except DataError as error:
+            raise DataError(
+                f"{error}, or make room: nothing written before is lost, and the same command goes on"
+            ) from None
+
+
+@cache
+def code() -> str:
+    """The code that makes the numbers: torch, and a digest of the sources of nn and of the mappings."""
+    theory = Path(rpstheory.__file__).parent
+    own = [*Path(nn.__file__).parent.rglob("*.py"), *theory.glob("mappings/**/*.py"), theory / "hashing.py"]
+    digest = hashlib.sha256()
+    for path in sorted(own):
+        digest.update(path.read_bytes())
+    return f"torch {torch.__version__}, sources {digest.hexdigest()[:HASHED]}"
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"train: {folder} cannot be made ({error.strerror}); choose another path, or make room"
+        ) from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"train: {path} cannot be read ({error.strerror}); remove its folder") from None
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return safetensors.load(_read(path))
+    except SafetensorError as error:
+        raise DataError(f"train: {path} cannot be read ({error}); remove the folder of the run") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise DataError(f"train: {path} cannot be read ({error}); remove its folder") from None
+        found = json.loads(_read(path))
+        if isinstance(found, dict):
+            return found
+        reason = "it holds no object"
+    except ValueError as error:
+        reason = str(error)
+    raise DataError(f"train: {path} cannot be read ({reason}); remove its folder")
+
+
+def _result(path: Path) -> Result:
+    try:
+        return Result(**_read_json(path))
+    except TypeError as error:
+        raise DataError(f"train: {path} is no result ({error}); remove it, and the run ends anew") from None

@@ -165,8 +165,8 @@ def _compare(model: tnn.Module, state: Any, prefix: str, metadata: dict[str, Any
     if metadata.get(NAME, own) != own:
         raise DataError(
             "load_state_dict: the state is of a model that reads its bank in another way (mapping, seed, "
-            "scaler or lambda, which comes from the initial weights) and would give other weights here; share "
-            "the same initial model, or use nn.save and nn.load, which keep all that"
+            "scaler or lambda, which comes from the initial weights) and would give other weights here; "
+            "share the same initial model, or use nn.save and nn.load, which keep all that"
         )
 
 

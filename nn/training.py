@@ -3,15 +3,18 @@
 Nothing random is carried along: rates, batches and dropout are functions of the seed and the number of the
 step, so that a state is the tensors of model and optimizer and a few numbers. Going on from a state gives
 the bits that an uninterrupted run would have given, on a CPU with as many threads.
+
+Several processes take one step together: each has its part of the batch, and mean and variance of batch norm
+are those of the whole batch. Without dropout that is the step of one process, but for rounding.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
-from math import isfinite
+from types import MethodType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -21,9 +24,11 @@ import torch.nn.functional as tnnf
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
+from nn.data.order import key
 from nn.recipes import Recipe
 from rpstheory.errors import DataError, RpsError
-from rpstheory.hashing import MASK, mix
+
+LIMIT = 1e4  # a loss above is divergence; guessing among a thousand classes costs 6.9
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 _PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -32,7 +37,9 @@ _PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": t
 class Source(Protocol):
     """Where batches come from; each a function of its place alone."""
 
-    steps: int
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
 
     def batch(self, epoch: int, index: int) -> Batch:
         """Images (b, c, h, w) float32 and labels (b,) int64 of step ``index`` of an epoch."""
@@ -40,9 +47,12 @@ class Source(Protocol):
     def test(self) -> Iterable[Batch]:
         """Batches of the test set, in order."""
 
+    def scored(self) -> Sequence[Batch]:
+        """Batches that scores of pruning look at, the same in every process."""
+
 
 class Diverged(RpsError):
-    """Training that left the numbers: a loss that is nan or infinite."""
+    """Training without a way back: a loss that is nan, infinite, or above :data:`LIMIT`."""
 
 
 class Score(NamedTuple):
@@ -59,19 +69,23 @@ class Score(NamedTuple):
 
 @dataclass
 class Progress:
-    """The numbers of a state.
+    """The numbers of a state; sums are over this epoch and all processes.
 
     Attributes:
         step: Steps taken.
-        loss: Sum over the images of this epoch.
-        right: Of them.
-        seen: Of this epoch.
+        loss: Sum of what is minimised, with smoothed labels where the recipe smooths them.
+        right: Images.
+        seen: Images.
+        seconds: Of training; of several starts, without what was lost between them.
+        places: Where the state was trained: device, threads, processes.
     """
 
     step: int = 0
     loss: float = 0.0
     right: int = 0
     seen: int = 0
+    seconds: float = 0.0
+    places: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -103,6 +117,7 @@ class Training:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.called: tnn.Module = self.model
         if self.world > 1:
+            _join_norms(self.model)
             self.called = tnn.parallel.DistributedDataParallel(self.model)
         self.optimizer = _optimizer(self.recipe, self.model)
         self.average = {k: v.detach().clone() for k, v in self._floats()} if self.recipe.ema else {}
@@ -117,21 +132,21 @@ class Training:
         """One step; the loss of the batch.
 
         Raises:
-            Diverged: If the loss is nan or infinite; the weights are those before the step.
+            Diverged: If the loss has no way back; the weights are those before the step.
         """
         recipe, step = self.recipe, self.progress.step
         x, y = self._placed(batch)
         for group in self.optimizer.param_groups:
             group["lr"] = recipe.rate(step, self.steps)
         self.model.train()
-        with _seeded(self.seed + self.rank, step, self.device):
+        with _seeded(key(self.seed, self.rank, step), self.device):
             with self._cast():
                 logits = self.called(x)
             loss = tnnf.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
-            value = self._mean(loss.detach())
-            if not isfinite(value):
+            value, right = self._over_all(loss.detach(), (logits.argmax(1) == y).sum())
+            if not value <= LIMIT:
                 raise Diverged(
-                    f"the loss of step {step} is {value} at a rate of {recipe.rate(step, self.steps):.4g}"
+                    f"the loss of step {step} is {value:.4g} at a rate of {recipe.rate(step, self.steps):.4g}"
                 )
             self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
@@ -140,34 +155,50 @@ class Training:
             tnn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        for name, value_ in self._floats() if recipe.ema else ():
-            self.average[name].lerp_(value_.detach(), 1 - recipe.ema)
-        self._count(value, logits, y)
+        self._update_average(step)
+        seen = len(y) * self.world
+        self.progress.step += 1
+        self.progress.loss += value * seen
+        self.progress.right += right
+        self.progress.seen += seen
         return value
 
-    def train_score(self) -> Score:
-        """Over what was seen of the epoch so far."""
-        seen = max(1, self.progress.seen)
-        return Score(self.progress.loss / seen, self.progress.right / seen)
+    def end_epoch(self, batches: Iterable[Batch]) -> tuple[Score, Score]:
+        """The scores of this epoch: over what was trained on, as it went by, and over the test set.
 
-    def end_epoch(self) -> None:
-        """Forget the sums of the epoch."""
-        self.progress.loss, self.progress.right, self.progress.seen = 0.0, 0, 0
+        Raises:
+            Diverged: If the test loss has no way back.
+        """
+        progress = self.progress
+        train = Score(progress.loss / progress.seen, progress.right / progress.seen)
+        test = self.test(batches)
+        if not test.loss <= LIMIT:
+            raise Diverged(f"the test loss after step {progress.step - 1} is {test.loss:.4g}")
+        progress.loss, progress.right, progress.seen, progress.seconds = 0.0, 0, 0, 0.0
+        return train, test
 
     @torch.no_grad()
     def test(self, batches: Iterable[Batch]) -> Score:
-        """Loss and accuracy of the model, or of its average, in eval mode."""
-        self.model.eval()
-        loss, right, seen = 0.0, 0, 0
-        with self.averaged():
-            for batch in batches:
-                x, y = self._placed(batch)
-                with self._cast():
-                    logits = self.model(x)
-                loss += float(tnnf.cross_entropy(logits.float(), y, reduction="sum"))
-                right += int((logits.argmax(1) == y).sum())
-                seen += len(y)
-        return Score(loss / seen, right / seen)
+        """Loss and accuracy of the model, or of its average, in eval mode: of the first process, for all.
+
+        The loss is cross-entropy, without smoothing.
+        """
+        found = torch.zeros(2, dtype=torch.float64, device=self.device)
+        if self.rank == 0:
+            self.model.eval()
+            sums, seen = torch.zeros_like(found), 0
+            with self.averaged():
+                for batch in batches:
+                    x, y = self._placed(batch)
+                    with self._cast():
+                        logits = self.model(x)
+                    sums[0] += tnnf.cross_entropy(logits.float(), y, reduction="sum")
+                    sums[1] += (logits.argmax(1) == y).sum()
+                    seen += len(y)
+            found = sums / seen
+        if self.world > 1:
+            dist.broadcast(found, 0)
+        return Score(*found.tolist())
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -208,14 +239,19 @@ class Training:
             self.model.load_state_dict(parts["model"])
             whole = self.optimizer.state_dict()
             whole["state"] = {}
+            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
             for name, value in parts["optimizer"].items():
-                number, _, key = name.partition(".")
-                whole["state"].setdefault(int(number), {})[key] = value
+                number, _, entry = name.partition(".")
+                like = trained[int(number)]
+                whole["state"].setdefault(int(number), {})[entry] = (
+                    _laid_out(value, like) if value.shape == like.shape else value
+                )
             self.optimizer.load_state_dict(whole)
-            self.average = {name: value.to(self.device) for name, value in parts["average"].items()}
+            for name, value in self.average.items():
+                value.copy_(parts["average"][name])
             self.scaler.load_state_dict(numbers["scaler"])
             self.progress = Progress(**numbers["progress"])
-        except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        except (LookupError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
             raise DataError(
                 f"train: this state cannot be gone on from ({str(error).splitlines()[0]}); "
                 "remove it to start anew"
@@ -236,19 +272,19 @@ class Training:
             return nullcontext()
         return torch.autocast(self.device.type, _PRECISION[self.recipe.precision])
 
-    def _mean(self, loss: torch.Tensor) -> float:
-        """Over all processes, so that all of them stop where one diverges."""
+    def _over_all(self, loss: torch.Tensor, right: torch.Tensor) -> tuple[float, int]:
+        """Mean loss and number right of all processes, so that all of them stop where one diverges."""
+        both = torch.stack((loss.double(), right.double()))
         if self.world > 1:
-            loss = loss.clone()
-            dist.all_reduce(loss)
-            loss /= self.world
-        return loss.item()
+            dist.all_reduce(both)
+        total, count = both.tolist()
+        return total / self.world, int(count)
 
-    def _count(self, loss: float, logits: torch.Tensor, y: torch.Tensor) -> None:
-        self.progress.step += 1
-        self.progress.loss += loss * len(y)
-        self.progress.right += int((logits.argmax(1) == y).sum())
-        self.progress.seen += len(y)
+    def _update_average(self, step: int) -> None:
+        """Young averages forget faster, or the first weights would stay in them."""
+        decay = min(self.recipe.ema, (1 + step) / (10 + step))
+        for name, value in self._floats() if self.average else ():
+            self.average[name].lerp_(value.detach(), 1 - decay)
 
 
 def _optimizer(recipe: Recipe, model: tnn.Module) -> torch.optim.Optimizer:
@@ -260,12 +296,17 @@ def _optimizer(recipe: Recipe, model: tnn.Module) -> torch.optim.Optimizer:
     )
 
 
+def _laid_out(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """In the same order in memory: what is computed with both may depend on it in the last bit."""
+    return torch.empty_like(like.detach()).copy_(value)
+
+
 @contextmanager
-def _seeded(seed: int, step: int, device: torch.device) -> Iterator[None]:
-    """Dropout and its like as a function of the step; the global generators as they were afterwards."""
+def _seeded(word: int, device: torch.device) -> Iterator[None]:
+    """Dropout and its like as a function of a word; the global generators as they were afterwards."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices):
-        torch.manual_seed(mix((mix(seed & MASK) + step) & MASK))
+        torch.manual_seed(word)
         yield
 
 
@@ -276,3 +317,50 @@ def _assign(model: tnn.Module, values: dict[str, torch.Tensor]) -> None:
         held = dict(model.named_parameters()) | dict(model.named_buffers())
         for name, value in values.items():
             held[name].copy_(value)
+
+
+# ------------------------------------------------------------- batch norm of several processes
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over all processes; the loss of each of them depends on it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        return _Sum.forward(ctx, grad)
+
+
+def _join_norms(model: tnn.Module) -> None:
+    """Let every batch norm of the usual kind see the whole batch."""
+    for module in model.modules():
+        if isinstance(module, tnn.BatchNorm1d | tnn.BatchNorm2d) and module.affine:
+            if module.track_running_stats and module.momentum is not None:
+                module.forward = MethodType(_joint_norm, module)  # type: ignore[method-assign]
+
+
+def _joint_norm(norm: Any, x: torch.Tensor) -> torch.Tensor:
+    """Batch norm over the parts of all processes, which are equally large."""
+    if not norm.training:
+        return type(norm).forward(norm, x)
+    over, form = [0, *range(2, x.ndim)], (1, -1, *(1,) * (x.ndim - 2))
+    count = x.numel() // x.shape[1] * dist.get_world_size()
+    wide = x.to(torch.promote_types(x.dtype, torch.float32))
+    mean = _total(wide.sum(over)) / count
+    centred = wide - mean.view(form)
+    variance = _total(centred.square().sum(over)) / count
+    with torch.no_grad():
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1)), norm.momentum)
+        norm.num_batches_tracked += 1
+    scale = norm.weight * (variance + norm.eps).rsqrt()
+    return (centred * scale.view(form) + norm.bias.view(form)).to(x.dtype)
+
+
+def _total(x: torch.Tensor) -> torch.Tensor:
+    return _Sum.apply(x)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping as Dict
 from typing import Literal
 
@@ -67,7 +68,7 @@ def keep_largest(
 
 
 def masked(model: tnn.Module, masks: Masks) -> tnn.Module:
-    """The model, changed: weights that a mask drops are 0 and stay so.
+    """The model, changed: weights that a mask drops are 0 and stay so, in every place of a tied weight.
 
     A second call replaces the masks of the first.
 
@@ -76,8 +77,9 @@ def masked(model: tnn.Module, masks: Masks) -> tnn.Module:
         KindError: If a mask is not of truth values.
         ShapeError: If a mask has another shape than its weight.
     """
+    weights = _weights(model)
     for name, mask in masks.items():
-        weight = dict(model.named_parameters()).get(name, _original(model, name))
+        weight = weights.get(name)
         if weight is None:
             raise ArgumentError(f"prune: a mask came for {name!r}, which is no weight of the model")
         if mask.dtype != torch.bool:
@@ -87,12 +89,13 @@ def masked(model: tnn.Module, masks: Masks) -> tnn.Module:
                 f"prune: the mask of {name} has shape {tuple(mask.shape)}, the weight {tuple(weight.shape)}"
             )
     for name, mask in masks.items():
-        module, local = _place(model, name)
-        if parametrize.is_parametrized(module, local):
-            module.parametrizations[local][0].mask = mask.to(module.parametrizations[local][0].mask.device)  # type: ignore[index, union-attr]
-        else:
-            device = getattr(module, local).device
-            parametrize.register_parametrization(module, local, Masked(mask.to(device)), unsafe=True)
+        there = mask.to(weights[name].device)
+        for tied in (other for other, weight in weights.items() if weight is weights[name]):
+            module, local = _place(model, tied)
+            if parametrize.is_parametrized(module, local):
+                module.parametrizations[local][0].mask = there  # type: ignore[index, union-attr]
+            else:
+                parametrize.register_parametrization(module, local, Masked(there), unsafe=True)
     return model
 
 
@@ -117,12 +120,14 @@ def _place(model: tnn.Module, name: str) -> tuple[tnn.Module, str]:
     return model.get_submodule(prefix), local
 
 
-def _original(model: tnn.Module, name: str) -> torch.Tensor | None:
-    try:
-        module, local = _place(model, name)
-    except AttributeError:
-        return None
-    return getattr(module, local) if parametrize.is_parametrized(module, local) else None
+def own_name(name: str) -> str:
+    """The name that a parameter had before it was pruned."""
+    return re.sub(r"(^|\.)parametrizations\.(\w+)\.original$", r"\1\2", name)
+
+
+def _weights(model: tnn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter by its own name, a tied one by each."""
+    return {own_name(name): value for name, value in model.named_parameters(remove_duplicate=False)}
 
 
 def _largest(rank: torch.Tensor, among: torch.Tensor, count: int) -> torch.Tensor:

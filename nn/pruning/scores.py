@@ -6,7 +6,7 @@ differ in what the data are, in the mode of batch norm, and in signs; what is do
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -48,8 +48,8 @@ class Network:
             rest = {name: change(other) for name, other in rest.items()}
         return functional_call(self.model, rest | weights, (x,))
 
-    def mean_loss(self, weights: Weights, temperature: float = 1.0) -> torch.Tensor:
-        """The loss over all batches, each counted by its size.
+    def shares(self, weights: Weights, temperature: float = 1.0) -> Iterator[torch.Tensor]:
+        """What each batch adds to the loss, a mean over all examples; one graph at a time is in memory.
 
         Raises:
             ArgumentError: If there are no batches.
@@ -57,10 +57,8 @@ class Network:
         if not self.batches:
             raise ArgumentError("prune: this score looks at data and none came; pass batches=[(x, y), …]")
         total = sum(len(x) for x, _ in self.batches)
-        parts = [
-            self.loss(self.outputs(weights, x) / temperature, y) * (len(x) / total) for x, y in self.batches
-        ]
-        return torch.stack(parts).sum()
+        for x, y in self.batches:
+            yield self.loss(self.outputs(weights, x) / temperature, y) * (len(x) / total)
 
 
 def random(network: Network, weights: Weights) -> Weights:
@@ -80,7 +78,7 @@ def magnitude(network: Network, weights: Weights) -> Weights:
 def snip(network: Network, weights: Weights) -> Weights:
     """|w dL/dw| over the batches: what the loss loses to first order (Lee, Ajanthan & Torr, ICLR 2019)."""
     free = _free(weights)
-    grads = _gradients(network.mean_loss(free), free)
+    grads = _added(_gradients(share, free) for share in network.shares(free))
     return {name: (weight * grads[name]).abs() for name, weight in weights.items()}
 
 
@@ -91,11 +89,14 @@ def grasp(network: Network, weights: Weights) -> Weights:
     weight changes g'g by -2 w (H g) to first order; those go whose removal keeps the most, as in the paper.
     """
     free = _free(weights)
-    loss = network.mean_loss(free, TEMPERATURE)
-    first = torch.autograd.grad(loss, list(free.values()), create_graph=True, allow_unused=True)
-    used = [grad for grad in first if grad is not None]
-    product = torch.stack([(grad.detach() * grad).sum() for grad in used]).sum()
-    second = _gradients(product, free)
+    first = _added(_gradients(share, free) for share in network.shares(free, TEMPERATURE))
+
+    def along(share: torch.Tensor) -> torch.Tensor:
+        """The slope of a share of the loss in the direction of g; its own gradient is a share of H g."""
+        grads = _gradients(share, free, again=True)
+        return torch.stack([(first[name] * grad).sum() for name, grad in grads.items()]).sum()
+
+    second = _added(_gradients(along(share), free) for share in network.shares(free, TEMPERATURE))
     return {name: weight * second[name] for name, weight in weights.items()}
 
 
@@ -128,8 +129,21 @@ def _free(weights: Weights) -> Weights:
     return {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
 
 
-def _gradients(value: torch.Tensor, weights: Weights) -> Weights:
-    """Of a number with respect to the weights; 0 where it does not depend on one."""
-    found = torch.autograd.grad(value, list(weights.values()), allow_unused=True)
-    pairs = zip(weights.items(), found, strict=True)
-    return {name: torch.zeros_like(weight) if grad is None else grad for (name, weight), grad in pairs}
+def _gradients(value: torch.Tensor, weights: Weights, *, again: bool = False) -> Weights:
+    """Of a number with respect to the weights; 0 where it does not depend on one.
+
+    Args:
+        value: The number.
+        weights: Free ones.
+        again: Whether gradients of these gradients are wanted.
+    """
+    held = list(weights.values())
+    found = torch.autograd.grad(value, held, create_graph=again, allow_unused=True, materialize_grads=True)
+    return dict(zip(weights, found, strict=True))
+
+
+def _added(parts: Iterable[Weights]) -> Weights:
+    total: Weights = {}
+    for part in parts:
+        total = {name: total[name] + grad for name, grad in part.items()} if total else part
+    return total

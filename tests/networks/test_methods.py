@@ -71,18 +71,18 @@ def test_sizes_are_those_of_the_models_whatever_their_widths(name):
 def test_smaller_models_are_within_3_percent_of_the_budget_and_keep_their_shape(name, compression):
     make = partial(build, name, 10, 3)
     widths, whole = narrowed(make, compression), MODELS[name][1]
-    budget = nn.plan(make(), compression, mapping="hashed").stored_params
+    budget = nn.plan(make(), compression, mapping="hashed", include="*").stored_params
     assert abs(size(make(widths)) / budget - 1) < 0.03
     assert all(one <= other for one, other in pairwise(widths))
     scales = sorted(width / full for width, full in zip(widths, whole, strict=True))
     if compression <= 10:
-        assert scales[-1] / scales[0] < 1.15
+        assert scales[-1] / scales[0] < 1.25
 
 
 def test_vgg11_at_100x_is_within_1_percent_of_the_budget():
     """A common scale of the first width, rounded, is 11 % off."""
     make = partial(build, "vgg11", 10, 3)
-    budget = nn.plan(make(), 100, mapping="hashed").stored_params
+    budget = nn.plan(make(), 100, mapping="hashed", include="*").stored_params
     assert abs(size(make(narrowed(make, 100))) / budget - 1) <= NEAR
     one = [size(make(tuple(width * unit for unit in (1, 2, 4, 8, 8)))) for width in (6, 7)]
     assert min(abs(each / budget - 1) for each in one) > 0.1
@@ -90,7 +90,7 @@ def test_vgg11_at_100x_is_within_1_percent_of_the_budget():
 
 def test_smaller_model_is_the_nearest_of_its_neighbours():
     make = partial(build, "resnet20", 10, 3)
-    budget = nn.plan(make(), 30, mapping="hashed").stored_params
+    budget = nn.plan(make(), 30, mapping="hashed", include="*").stored_params
     widths = narrowed(make, 30)
     gap = abs(size(make(widths)) - budget)
     for last in (-1, 1):
@@ -226,7 +226,7 @@ def test_every_method_takes_a_step_at_10x_and_keeps_to_its_budget(name):
     torch.manual_seed(0)
     make = partial(slim, name)
     batch = torch.randn(4, 3, 16, 16), torch.arange(4)
-    what = nn.plan(make(), 10, mapping="hashed")
+    what = nn.plan(make(), 10, mapping="hashed", include="*")
     for method in METHODS:
         given = {"passes": 5} if method == "synflow" else {}
         model = prepare(method, make, 10, batches=[batch], options=given)

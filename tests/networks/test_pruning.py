@@ -269,3 +269,15 @@ def test_wrong_masks_are_refused():
         masked(net, {"wait": torch.ones(3, 4, dtype=torch.bool)})
     with pytest.raises(ArgumentError, match=r"13 weights are to be kept of 12"):
         keep_largest({"weight": net.weight}, 13)
+
+
+def test_a_tied_weight_is_pruned_in_all_its_places():
+    torch.manual_seed(0)
+    net = tnn.Sequential(tnn.Linear(40, 40, bias=False), tnn.Linear(40, 40, bias=False))
+    net[1].weight = net[0].weight
+    pruned = nn.prune(net, "magnitude", 10)
+    assert torch.equal(pruned[0].weight, pruned[1].weight)
+    assert int((pruned[1].weight != 0).sum()) == 160
+    (weight,) = pruned.parameters()
+    assert masked(pruned, {"1.weight": torch.ones(40, 40, dtype=torch.bool)}) is pruned
+    assert torch.equal(pruned[0].weight, weight)

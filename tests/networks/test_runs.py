@@ -7,7 +7,11 @@ import subprocess
 import sys
 import textwrap
 import time
+from contextlib import suppress
 from dataclasses import replace
+from errno import ENOSPC
+from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +22,9 @@ import nn
 from nn.methods import METHODS, narrowed, prepare
 from nn.models.registry import build
 from nn.recipes import RECIPES, Recipe, recipe_of
-from nn.runs import Configuration, Run
+from nn.runs import Configuration, Run, code
 from nn.training import Diverged, Training
-from rpstheory.errors import ArgumentError, DataError, ResumeError
+from rpstheory.errors import ArgumentError, DataError, ResumeError, Stopped
 
 QUICK = Recipe("quick", 2, batch=16, schedule="one-cycle", augment="none", ema=0.9, clip=1.0)
 
@@ -39,6 +43,9 @@ class Blobs:
 
     def test(self):
         return [self.batch(99, index) for index in range(2)]
+
+    def scored(self):
+        return [self.batch(98, 0)]
 
 
 class Tiny(tnn.Module):
@@ -155,14 +162,14 @@ def test_every_method_learns_and_comes_to_its_budget(tmp_path, method):
     assert result.status == "finished"
     assert result.test_accuracy > 0.5  # of four classes; 32 images by chance: below 1e-4
     with torch.random.fork_rng():
-        budget = nn.plan(Tiny(), 4, mapping="hashed").cells
+        budget = nn.plan(Tiny(), 4, mapping="hashed", include="*").cells
     last = max(tmp_path.glob("round-*"))
     tensors = load_file(last / "state.safetensors")
     masks = [value for key, value in tensors.items() if key.endswith(".mask")]
     if masks:
         assert sum(int(mask.sum()) for mask in masks) == budget
     elif "model.shared_bank" in tensors:
-        assert tensors["model.shared_bank"].numel() == nn.plan(Tiny(), 4).cells
+        assert tensors["model.shared_bank"].numel() == nn.plan(Tiny(), 4, include="*").cells
 
 
 def test_lottery_ticket_starts_each_round_from_the_rewind_point(tmp_path):
@@ -177,8 +184,8 @@ def test_lottery_ticket_starts_each_round_from_the_rewind_point(tmp_path):
         sum(int(v.sum()) for k, v in load_file(folder / "state.safetensors").items() if k.endswith(".mask"))
         for folder in folders[1:]
     ]
-    n = nn.plan(Tiny(), 1, mapping="hashed").weights
-    assert kept == [round(n / 2), round(n / 4), nn.plan(Tiny(), 6, mapping="hashed").cells]
+    n = nn.plan(Tiny(), 1, mapping="hashed", include="*").weights
+    assert kept == [round(n / 2), round(n / 4), nn.plan(Tiny(), 6, mapping="hashed", include="*").cells]
 
 
 def test_training_that_leaves_the_numbers_is_a_result(tmp_path):
@@ -197,6 +204,109 @@ def test_folder_of_another_configuration_is_refused(tmp_path):
         run(tmp_path, seed=1).go()
 
 
+def test_finished_run_of_other_code_stays_and_an_unfinished_one_is_not_gone_on_with(tmp_path, monkeypatch):
+    first = run(tmp_path).go()
+    monkeypatch.setattr("nn.runs.code", lambda: "torch 9.9.9, sources 0123456789abcdef")
+    assert run(tmp_path).go() == first
+    (tmp_path / "result.json").unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(ResumeError, match=r"begun by other code .* finish it with that code"):
+        run(tmp_path).go()
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_code_is_what_lies_in_the_packages(monkeypatch):
+    """One byte more in one file is other code."""
+    code.cache_clear()
+    before, read = code(), Path.read_bytes
+    code.cache_clear()
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "fold.py"))
+    assert code() != before
+    code.cache_clear()
+    monkeypatch.undo()
+    assert code() == before
+
+
+@pytest.mark.parametrize("method", ["stable-rps", "ltr"])
+def test_full_disk_is_one_sentence_and_nothing_is_lost(tmp_path, method, monkeypatch):
+    """Every start but the last finds no room for its fourth file, after half of it."""
+    monkeypatch.setattr("nn.runs.PATIENCE", 0.0)
+    run(tmp_path / "whole", method).go()
+    write = Path.write_bytes
+
+    def start():
+        written = 0
+
+        def full(path, content):
+            nonlocal written
+            written += 1
+            if written == 4:
+                write(path, content[: len(content) // 2])
+                raise OSError(ENOSPC, os.strerror(ENOSPC))
+            return write(path, content)
+
+        monkeypatch.setattr(Path, "write_bytes", full)
+        run(tmp_path / "cut", method).go()
+
+    with pytest.raises(DataError, match="No space left on device.* the same command goes on"):
+        start()
+    assert not list(tmp_path.rglob(".*.*.*"))
+    starts = 1
+    while not (tmp_path / "cut" / "result.json").exists():
+        starts += 1
+        with suppress(DataError):
+            start()
+    assert starts >= 4
+    same(ends(tmp_path / "whole"), ends(tmp_path / "cut"))
+
+
+def test_seconds_are_those_of_every_start_but_for_what_was_lost(tmp_path, monkeypatch):
+    """A clock that ticks when it is looked at: once for a step, a state that is written, a test.
+
+    The state before a step is counted with it: ten steps, nine such states, two tests. A step in which a
+    start ends is lost, and with it the writing before; the next start takes it again.
+    """
+    monkeypatch.setattr("nn.runs.PATIENCE", 0.0)
+    ticks = count()
+    monkeypatch.setattr("nn.runs.time.monotonic", lambda: float(next(ticks)))
+    whole = run(tmp_path / "whole").go().seconds
+
+    def watch(row):
+        if "loss" in row and row["step"] in steps:
+            steps.remove(row["step"])
+            raise KeyboardInterrupt
+
+    steps = [2, 4, 8]
+    for _ in range(3):
+        with pytest.raises(Stopped, match="the same command goes on"):
+            run(tmp_path / "cut", watch=watch).go()
+    cut = run(tmp_path / "cut", watch=watch).go().seconds
+    assert (whole, cut) == (10 + 9 + 2, 10 + 6 + 2)
+
+
+def test_loss_that_stays_at_chance_is_no_divergence(tmp_path):
+    recipe = replace(QUICK, lr=1e-12, ema=0.0)
+    assert run(tmp_path, "dense", recipe=recipe, compression=1.0).go().status == "finished"
+
+
+def test_layer_of_which_pruning_leaves_nothing_is_reported(tmp_path):
+    def small(scale):
+        model = build("resnet8", 4, 3, scale)
+        with torch.no_grad():
+            model.blocks[1].conv1.weight.mul_(1e-6)
+        return model
+
+    one = run(tmp_path, "magnitude", compression=20.0)
+    one.build = small
+    assert one.go().collapsed == ["blocks.1.conv1.weight"]
+
+
+def test_tickets_without_compression_are_the_dense_training(tmp_path):
+    run(tmp_path / "ltr", "ltr", compression=1.0).go()
+    run(tmp_path / "dense", "dense", compression=1.0).go()
+    same(ends(tmp_path / "ltr"), ends(tmp_path / "dense"))
+
+
 def test_state_that_was_cut_off_is_refused_by_name(tmp_path):
     def watch(row):
         if row.get("epoch") == 2:
@@ -210,9 +320,10 @@ def test_state_that_was_cut_off_is_refused_by_name(tmp_path):
         run(tmp_path).go()
 
 
-def test_global_random_state_is_left_alone(tmp_path):
+@pytest.mark.parametrize("method", METHODS)
+def test_global_random_state_is_left_alone(tmp_path, method):
     before = torch.get_rng_state()
-    run(tmp_path).go()
+    run(tmp_path, method, compression=1.0 if method == "dense" else 4.0).go()
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -245,7 +356,7 @@ def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
 
     with torch.device("meta"):
         size = sum(p.numel() for p in model(narrowed(model, compression)).parameters())
-        budget = nn.plan(model(1.0), compression, mapping="hashed").stored_params
+        budget = nn.plan(model(1.0), compression, mapping="hashed", include="*").stored_params
     assert abs(size / budget - 1) < 0.05
 
 

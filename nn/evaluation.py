@@ -1,0 +1,163 @@
+"""A run that is over, built again from its folder, tested, and put beside what it costs.
+
+Nothing is scored or trained again: a bank is filled from the final weights, masks lie among them, and the
+seed makes the mapping and the lambdas what they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn as tnn
+from safetensors import SafetensorError
+from safetensors import torch as safetensors
+
+from nn.budget import Budget, budget
+from nn.data import feed
+from nn.methods import SHARING, Builder, prepare
+from nn.models.registry import build
+from nn.pruning import Masks, masked
+from nn.recipes import Recipe
+from nn.records import Record, read
+from nn.training import Training
+from rpstheory import __version__
+from rpstheory.errors import ArgumentError, DataError, ResumeError, RpsError
+
+_MASK = ".0.mask"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a trained network does, and what it costs.
+
+    Attributes:
+        run: Its folder.
+        data: What it was tested on.
+        images: How many.
+        loss: Mean cross-entropy.
+        accuracy: Share that is right.
+        recorded: The accuracy at the end of training; None on other data.
+        budget: What is stored, and what one image costs.
+    """
+
+    run: str
+    data: str
+    images: int
+    loss: float
+    accuracy: float
+    recorded: float | None
+    budget: Budget
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain numbers and words."""
+        return asdict(self)
+
+
+def evaluate(
+    folder: Path | str, data: str | None = None, *, root: Path | str | None = None, device: str | None = None
+) -> Evaluation:
+    """Test the final weights of a run, or their average where the recipe keeps one.
+
+    Args:
+        folder: Of a finished run.
+        data: To test on, in place of the run's own: name or path, as for :func:`nn.data.load`.
+        root: As for :func:`nn.data.load`.
+        device: Where; a GPU if there is one.
+
+    Raises:
+        ArgumentError: If the run is not finished, or the data have other images or classes.
+        DataError: If there is no run, or its weights or the data cannot be read.
+        ResumeError: If the run was made by another version.
+    """
+    record = _finished(Path(folder))
+    how = record.configuration
+    recipe = recipe_in(record)
+    source = feed(
+        data or how["data"], recipe.batch, how["seed"], held_out=0.0 if data else how["held_out"], root=root
+    )
+    images = source.held.dataset
+    make = partial(build, how["model"], len(images.classes), images.images.shape[-1])
+    state = _state(record)
+    try:
+        model = _model(make, how, state).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        training = Training(model, recipe, source.steps, how["seed"])
+        training.from_bytes(state)
+    except RpsError as error:
+        raise ArgumentError(
+            f"eval: the weights of {folder} do not fit {how['model']} on {data or how['data']} ({error}); "
+            "pass data with the images and classes that it was trained on"
+        ) from None
+    score = training.test(source.test())
+    with torch.device("meta"):
+        dense = make(1.0)
+    height, width, channels = images.images.shape[1:]
+    return Evaluation(
+        run=record.folder.name,
+        data=images.name,
+        images=len(images) if source.held.rows is None else len(source.held.rows),
+        loss=score.loss,
+        accuracy=score.accuracy,
+        recorded=None if data else record.result["test_accuracy"],
+        budget=budget(model, dense, (channels, height, width)),
+    )
+
+
+def recipe_in(record: Record) -> Recipe:
+    """The recipe of a recorded configuration."""
+    fields = record.configuration["recipe"]
+    return Recipe(**fields | {"drops": tuple(fields["drops"])})
+
+
+def _finished(folder: Path) -> Record:
+    """The record of a run that is over.
+
+    Raises:
+        ArgumentError: If it is not.
+        ResumeError: If it is of another version.
+    """
+    record = read(folder)
+    if record.version != __version__:
+        raise ResumeError(
+            f"eval: {folder} was run by version {record.version}, and this is {__version__}; use that version"
+        )
+    if record.status != "finished":
+        raise ArgumentError(f"eval: {folder} is {record.status}; a finished run is needed")
+    return record
+
+
+def _state(record: Record) -> bytes:
+    """The state at the end of the last round.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    state = record.folder / f"round-{record.rows[-1]['round']}" / "state.safetensors"
+    try:
+        content = state.read_bytes()
+        safetensors.load(content)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"eval: {state} cannot be read ({error}); run it again") from None
+    return content
+
+
+def _model(make: Builder, how: dict[str, Any], state: bytes) -> tnn.Module:
+    """The model that was trained, its tensors still to be filled."""
+    with torch.random.fork_rng():
+        torch.manual_seed(how["seed"])
+        if how["method"] in (*SHARING, "smaller"):
+            return prepare(how["method"], make, how["compression"], seed=how["seed"], options=how["options"])
+        return masked(make(1.0), _masks(state))
+
+
+def _masks(state: bytes) -> Masks:
+    """The masks that lie among the weights."""
+    found = {}
+    for key, value in safetensors.load(state).items():
+        if key.startswith("model.") and key.endswith(_MASK):
+            prefix, _, local = key.removeprefix("model.").removesuffix(_MASK).rpartition("parametrizations.")
+            found[prefix + local] = value
+    return found

@@ -1,0 +1,268 @@
+"""Runs as they lie in their folders, read without torch: a folder that cannot be read is a record too."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nn.patterns import one_of
+from rpstheory.errors import DataError
+from rpstheory.report.numbers import duration
+
+CONFIGURATION, METRICS, RESULT = "configuration.json", "metrics.jsonl", "result.json"
+UNFINISHED, BROKEN = "unfinished", "broken"
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
+Row = dict[str, Any]
+BEGUN: Row = {"round": 0, "epoch": 0, "test_accuracy": None, "test_loss": None}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run.
+
+    Attributes:
+        folder: Where it lies.
+        version: Of the code that began it.
+        configuration: What is run.
+        result: What came of it; empty before it is over.
+        rows: One for each epoch.
+    """
+
+    folder: Path
+    version: str
+    configuration: Row
+    result: Row
+    rows: tuple[Row, ...]
+
+    @property
+    def status(self) -> str:
+        """finished, diverged or unfinished."""
+        return self.result["status"] if self.result else UNFINISHED
+
+    def to_row(self) -> Row:
+        """All that is known of it but the epochs, flat: a value for each of :data:`COLUMNS`."""
+        how, recipe, last = self.configuration, self.configuration["recipe"], (self.rows or (BEGUN,))[-1]
+        budget = self.result.get("budget") or {}
+        return {
+            "run": self.folder.name,
+            "data": how["data"],
+            "held_out": float(how["held_out"]),
+            "model": how["model"],
+            "method": how["method"],
+            "options": " ".join(f"{name}={value}" for name, value in sorted(how["options"].items())),
+            "compression": float(how["compression"]),
+            "recipe": recipe["name"],
+            "lr": float(recipe["lr"]),
+            "seed": int(how["seed"]),
+            "round": last["round"],
+            "epoch": last["epoch"],
+            "epochs": recipe["epochs"],
+            "status": self.status,
+            "accuracy": self.result.get("test_accuracy", last["test_accuracy"]),
+            "loss": self.result.get("test_loss", last["test_loss"]),
+            "params": budget.get("params"),
+            "bytes": budget.get("bytes"),
+            "ratio": budget.get("total_compression"),
+            "flops": budget.get("flops"),
+            "seconds": self.result.get("seconds", sum(row["seconds"] for row in self.rows)),
+            "remark": self.result.get("remark", ""),
+        }
+
+    def to_json(self) -> Row:
+        """What its files say, but for the epochs, of which it has the number."""
+        record = {"run": self.folder.name, "version": self.version, "configuration": self.configuration}
+        return record | {"status": self.status} | self.result | {"epochs": len(self.rows)}
+
+
+def read(folder: Path) -> Record:
+    """The run in a folder.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        return _read(folder)
+    except UNREADABLE as error:
+        raise DataError(
+            f"run: {folder} cannot be read ({_brief(error)}); pass the folder of a run, without changes"
+        ) from None
+
+
+def rows_of(folder: Path, wanted: Row) -> list[Row]:
+    """A flat row for each run in a folder, however deep, in a sensible order.
+
+    Args:
+        folder: Or that of a single run.
+        wanted: Values that columns must have; None is any.
+
+    Raises:
+        DataError: If there are no runs.
+        ArgumentError: If no run has such a value.
+    """
+    rows = [_row(each) | {"run": _name(each, folder)} for each in sorted(_runs(folder))]
+    if not rows:
+        raise DataError(f"runs: {folder} holds no runs; rps train --out {folder} makes one")
+    for column, value in wanted.items():
+        if value is not None:
+            one_of("runs", column, value, dict.fromkeys(str(row[column]) for row in rows if column in row))
+            rows = [row for row in rows if str(row.get(column)) == value]
+    return sorted(rows, key=_order)
+
+
+def records_of(folder: Path) -> list[Record]:
+    """The runs in a folder that can be read."""
+    found = []
+    for each in sorted(_runs(folder)):
+        try:
+            found.append(read(each))
+        except DataError:  # rps runs shows it
+            continue
+    return found
+
+
+def _runs(folder: Path) -> Iterator[Path]:
+    for where, folders, files in os.walk(folder):
+        if {CONFIGURATION, METRICS, RESULT} & set(files):
+            folders.clear()
+            yield Path(where)
+
+
+def _read(folder: Path) -> Record:
+    begun, result, rows = (
+        _json(folder / CONFIGURATION, "version", "configuration"),
+        folder / RESULT,
+        folder / METRICS,
+    )
+    record = Record(
+        folder,
+        begun["version"],
+        begun["configuration"],
+        _json(result, "status") if result.exists() else {},
+        tuple(map(json.loads, rows.read_text().splitlines() if rows.exists() else [])),
+    )
+    "".join(cells(record.to_row()))  # of the right kinds, or it cannot be shown
+    return record
+
+
+def _row(folder: Path) -> Row:
+    try:
+        return _read(folder).to_row()
+    except UNREADABLE as error:
+        return {"status": BROKEN, "remark": _brief(error)}
+
+
+def _brief(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{Path(error.filename or '').name}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _name(run: Path, folder: Path) -> str:
+    return run.name if run == folder else str(run.relative_to(folder))
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    names = ("data", "model", "recipe", "held_out", "compression", "method", "options", "lr", "seed", "run")
+    return row["status"] == BROKEN, *(row.get(name, "") for name in names)
+
+
+def _json(path: Path, *needed: str) -> Row:
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict) or not found.keys() >= set(needed):
+        raise ValueError(f"{path.name} is not complete")
+    return found
+
+
+# ---------------------------------------------------------------------------------------- tables
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        name: Its head.
+        text: Of a cell.
+        right: Whether numbers stand in it.
+    """
+
+    name: str
+    text: Callable[[Row], str]
+    right: bool = False
+
+
+def _data(row: Row) -> str:
+    name = Path(row["data"]).name
+    return f"{name} (held out {row['held_out']:g})" if row["held_out"] else name
+
+
+def _epochs(row: Row) -> str:
+    place = f"round {row['round']}: " if row["round"] else ""
+    return f"{place}{row['epoch']}/{row['epochs']}"
+
+
+COLUMNS = (
+    Column("run", lambda row: row["run"]),
+    Column("data", _data),
+    Column("model", lambda row: row["model"]),
+    Column("method", lambda row: f"{row['method']} {row['options']}".strip()),
+    Column("n/m", lambda row: f"{row['compression']:g}", right=True),
+    Column("recipe", lambda row: row["recipe"]),
+    Column("lr", lambda row: f"{row['lr']:g}", right=True),
+    Column("seed", lambda row: f"{row['seed']}", right=True),
+    Column("epochs", _epochs, right=True),
+    Column("accuracy", lambda row: "" if row["accuracy"] is None else f"{row['accuracy']:.2%}", right=True),
+    Column("status", lambda row: row["status"]),
+    Column("bytes", lambda row: "" if row["bytes"] is None else f"{row['bytes']:,}", right=True),
+    Column("ratio", lambda row: "" if row["ratio"] is None else f"{row['ratio']:.1f}", right=True),
+    Column("time", lambda row: duration(row["seconds"]), right=True),
+    Column("remark", lambda row: row["remark"]),
+)
+LEAST: tuple[str, ...] = (
+    "time",
+    "recipe",
+    "lr",
+    "ratio",
+    "data",
+    "epochs",
+)  # left out first where there is no room
+ALWAYS = ("run", "status", "remark")  # what a broken run has as well
+GAP = 2
+
+
+def cells(row: Row) -> list[str]:
+    """The words of a row, one for each of :data:`COLUMNS`."""
+    broken = row["status"] == BROKEN
+    return ["" if broken and column.name not in ALWAYS else column.text(row) for column in COLUMNS]
+
+
+def lines(rows: Sequence[Row], room: int | None = None) -> tuple[list[str], list[str]]:
+    """The table as text, its head first, and the names of the columns that are left out.
+
+    Args:
+        rows: Of :func:`rows_of`.
+        room: Characters of a line; as many as it takes if None. Remarks may be longer.
+    """
+    body = [cells(row) for row in rows]
+    whole = {c.name: [c.name, *(row[place] for row in body)] for place, c in enumerate(COLUMNS)}
+    width = {name: max(map(len, texts)) for name, texts in whole.items()}
+    out: list[str] = [] if any(whole["remark"][1:]) else ["remark"]
+    for name in LEAST:
+        inside = [width[c.name] + GAP for c in COLUMNS if c.name not in (*out, "remark")]
+        if room is not None and sum(inside) - GAP > room:
+            out.append(name)
+    shown = [column for column in COLUMNS if column.name not in out]
+    text = []
+    for place in range(len(body) + 1):
+        each = [(c, whole[c.name][place]) for c in shown]
+        line = (" " * GAP).join(
+            t.rjust(width[c.name]) if c.right else t.ljust(width[c.name]) for c, t in each
+        )
+        text.append(line.rstrip())
+    return text, [name for name in out if name != "remark"]

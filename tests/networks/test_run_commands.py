@@ -1,0 +1,504 @@
+"""Runs from the command line: trained, tested again to the same number, listed, drawn; and what is refused.
+
+Real runs are of 24 images a class; what is only read and drawn lies in folders that are written here.
+"""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from safetensors.torch import load_file
+from scipy.stats import t
+from typer.testing import CliRunner
+
+from nn import commands
+from nn.budget import Budget
+from nn.data.datasets import DATASETS
+from nn.evaluation import evaluate
+from nn.methods import METHODS
+from nn.models.registry import MODELS
+from nn.plotting import described, figure, half_interval, studies
+from nn.recipes import RECIPES
+from nn.records import COLUMNS, LEAST, lines, read, records_of, rows_of
+from rpstheory import __version__
+from rpstheory.errors import ArgumentError, DataError, ResumeError, RpsError
+
+ROOT = Path(__file__).parents[2]
+START = [sys.executable, "-c", "from rpstheory.cli import main; main()"]
+NAMES = ("train", "eval", "runs", "plot", "reproduce")
+
+
+@pytest.fixture(scope="module")
+def app():
+    """The commands as `rps` mounts them."""
+    mounted = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
+    for name in NAMES:
+        mounted.command(name)(getattr(commands, {"eval": "evaluate"}.get(name, name)))
+    return mounted
+
+
+@pytest.fixture(scope="module")
+def call(app):
+    def run(*arguments, status=0):
+        found = CliRunner().invoke(app, [str(each) for each in arguments])
+        if isinstance(found.exception, RpsError):
+            raise found.exception
+        assert found.exit_code == status, (found.output, found.exception)
+        return found.stdout
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four classes of small noisy images."""
+    folder = tmp_path_factory.mktemp("data")
+    os.environ["RPS_CACHE"] = str(folder / "cache")
+    draw = np.random.default_rng(0)
+
+    def images(count):
+        labels = np.arange(count) % 4
+        found = draw.integers(0, 120, (count, 8, 8, 3), dtype=np.uint8)
+        found[np.arange(count), labels * 2, :, 0] += 130
+        return found, labels
+
+    arrays = dict(zip(("train_images", "train_labels", "test_images", "test_labels"),
+                      images(96) + images(40), strict=True))  # fmt: skip
+    np.savez(folder / "blobs.npz", **arrays)
+    np.savez(
+        folder / "three.npz", **arrays | {"train_labels": np.arange(96) % 3, "test_labels": np.arange(40) % 3}
+    )
+    yield folder / "blobs.npz"
+    del os.environ["RPS_CACHE"]
+
+
+@pytest.fixture(scope="module")
+def trained(call, data, tmp_path_factory):
+    """Folders of one run for each method, and one of an average of weights."""
+    out = tmp_path_factory.mktemp("runs")
+
+    def train(method, *more):
+        printed = call(
+            "train", "--data", data, "--method", method, "--epochs", 2, "--out", out, "--json", *more
+        )
+        return out / json.loads(printed)["run"]
+
+    given = {"synflow": ("--option", "passes=3"), "ltr": ("--option", "rate=0.7", "--option", "rewind=1")}
+    return {method: train(method, *given.get(method, ())) for method in METHODS}
+
+
+# ------------------------------------------------------------------------------------------- eval
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_eval_gives_the_recorded_accuracy_and_loss(trained, method):
+    folder = trained[method]
+    found, record = evaluate(folder), read(folder)
+    assert (found.accuracy, found.loss) == (record.result["test_accuracy"], record.result["test_loss"])
+    assert found.recorded == found.accuracy
+    assert found.images == 40
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_eval_counts_what_lies_in_the_folder(trained, method):
+    """Cells, kept weights and parameters of the last state, by the names of its tensors."""
+    folder = trained[method]
+    state = load_file(max(folder.glob("round-*")) / "state.safetensors")
+    model = {key.removeprefix("model."): value for key, value in state.items() if key.startswith("model.")}
+    masks = sum(int((~value).sum()) for key, value in model.items() if key.endswith(".mask"))
+    passive = ("running_mean", "running_var", "num_batches_tracked", "mask")
+    numbers = sum(value.numel() for key, value in model.items() if not key.endswith(passive))
+    assert evaluate(folder).budget.params == numbers - masks
+
+
+def test_eval_on_other_data_is_compared_with_nothing(trained, data, tmp_path):
+    arrays = dict(np.load(data))
+    arrays["test_images"], arrays["test_labels"] = arrays["train_images"], arrays["train_labels"]
+    np.savez(tmp_path / "again.npz", **arrays)
+    found = evaluate(trained["dense"], str(tmp_path / "again.npz"))
+    assert (found.images, found.recorded, found.data) == (96, None, "again")
+
+
+def test_eval_tests_on_the_part_that_was_held_out(call, data, tmp_path):
+    call(
+        "train", "--data", data, "--held-out", 0.25, "--epochs", 1, "--out", tmp_path, "--option", "scaler=v1"
+    )
+    (folder,) = tmp_path.iterdir()
+    found = evaluate(folder)
+    assert (found.images, found.accuracy) == (24, read(folder).result["test_accuracy"])
+
+
+def test_eval_prints_accuracy_and_every_part_of_the_budget(call, trained):
+    text = call("eval", trained["random"])
+    cost = evaluate(trained["random"]).budget
+    for number in (cost.params, cost.dense_params, cost.bytes, cost.dense_bytes, cost.index, cost.flops):
+        assert f"{number:,}" in text
+    assert f"(recorded: {read(trained['random']).result['test_accuracy']:.2%})" in text
+
+
+def test_eval_as_json_is_the_evaluation(call, trained):
+    found = json.loads(call("eval", trained["roast"], "--json"))
+    assert Budget(**found["budget"]) == evaluate(trained["roast"]).budget
+    assert found["accuracy"] == read(trained["roast"]).result["test_accuracy"]
+
+
+def copied(folder, to, **changes):
+    """A run with parts of its files changed."""
+    to.mkdir()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            (to / path.relative_to(folder)).parent.mkdir(exist_ok=True)
+            (to / path.relative_to(folder)).write_bytes(path.read_bytes())
+    for name, change in changes.items():
+        change(to / f"{name}.json")
+    return to
+
+
+def text_changed(path, **values):
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def test_eval_refuses_what_is_no_finished_run_of_this_version(trained, tmp_path):
+    whole = trained["stable-rps"]
+    unfinished = copied(whole, tmp_path / "unfinished", result=Path.unlink)
+    diverged = copied(whole, tmp_path / "diverged", result=lambda p: text_changed(p, status="diverged"))
+    older = copied(whole, tmp_path / "older", configuration=lambda p: text_changed(p, version="0.0.1"))
+    for folder, error, words in (
+        (unfinished, ArgumentError, "unfinished is unfinished; a finished run is needed"),
+        (diverged, ArgumentError, "diverged is diverged; a finished run is needed"),
+        (older, ResumeError, f"was run by version 0.0.1, and this is {__version__}"),
+        (tmp_path / "nowhere", DataError, "configuration.json: No such file"),
+        (tmp_path, DataError, "configuration.json: No such file"),
+    ):
+        with pytest.raises(error, match=words):
+            evaluate(folder)
+
+
+def test_eval_refuses_a_state_that_was_cut_off_and_data_that_do_not_fit(trained, data, tmp_path):
+    folder = copied(trained["stable-rps"], tmp_path / "cut")
+    state = folder / "round-0" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-3])
+    with pytest.raises(DataError, match=r"state.safetensors cannot be read"):
+        evaluate(folder)
+    with pytest.raises(ArgumentError, match="pass data with the images and classes that it was trained on"):
+        evaluate(trained["dense"], str(data.with_name("three.npz")))
+
+
+# ------------------------------------------------------------------------------------------- runs
+
+
+def written(folder, method="dense", seed=0, accuracy=0.5, compression=1.0, result=True, **changes):
+    """The folder of a run that never was."""
+    recipe = {"name": "short", "epochs": 2, "lr": 0.1, "drops": []}
+    how = {"data": "cifar10", "model": "resnet20", "method": method, "compression": compression,
+           "recipe": recipe, "seed": seed, "options": {}, "held_out": 0.0} | changes  # fmt: skip
+    run = folder / f"{method}-{compression:g}-{seed}-{len(list(folder.glob('*')))}"
+    run.mkdir(parents=True)
+    (run / "configuration.json").write_text(json.dumps({"version": __version__, "configuration": how}))
+    rows = [
+        {"round": 0, "epoch": epoch, "step": epoch, "seconds": 30.0, "test_loss": 1.0,
+         "test_accuracy": accuracy * epoch / 2} for epoch in (1, 2)
+    ]  # fmt: skip
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    params = round(272474 / compression)
+    cost = {"params": params, "bytes": 4 * params, "total_compression": compression, "flops": 8}
+    ending = {
+        "status": "finished",
+        "remark": "",
+        "test_loss": 1.0,
+        "test_accuracy": accuracy,
+        "seconds": 60.0,
+    }
+    if result:
+        (run / "result.json").write_text(json.dumps(ending | {"budget": cost}))
+    return run
+
+
+@pytest.fixture
+def several(tmp_path):
+    """Dense, and two methods at 2x and 10x: one with three seeds, one with one; and two that are not over."""
+    written(tmp_path, accuracy=0.8)
+    for compression, seed in product((2.0, 10.0), range(3)):
+        written(tmp_path, "stable-rps", seed, 0.7 - compression / 100 + seed / 100, compression)
+    for compression in (2.0, 10.0):
+        written(tmp_path, "random", 0, 0.6 - compression / 100, compression)
+    written(tmp_path, "ltr", result=False, compression=10.0)
+    broken = written(tmp_path, "snip", compression=10.0)
+    (broken / "configuration.json").write_text("{")
+    return tmp_path
+
+
+def test_runs_are_a_line_each_in_columns_that_stand_below_each_other(call, several):
+    head, *body = call("runs", several).splitlines()
+    assert head.split() == [column.name for column in COLUMNS]
+    assert len(body) == 11
+    place = head.index("status")
+    assert {line[place:].split()[0] for line in body} == {"finished", "unfinished", "broken"}
+    assert body[0].split()[1:5] == ["cifar10", "resnet20", "dense", "1"]
+    assert "JSONDecodeError" in body[-1]
+
+
+def test_runs_are_in_the_order_of_compression_method_and_seed(several):
+    found = [(row["compression"], row["method"], row["seed"]) for row in rows_of(several, {})[:-1]]
+    assert found == sorted(found)
+
+
+def test_runs_as_csv_and_json_say_the_same(call, several):
+    table = list(csv.DictReader(io.StringIO(call("runs", several, "--csv"))))
+    found = json.loads(call("runs", several, "--json"))
+    assert [row["run"] for row in table] == [row["run"] for row in found]
+    assert [row["accuracy"] for row in table[:3]] == [str(row["accuracy"]) for row in found[:3]]
+    assert found[0]["bytes"] == 4 * found[0]["params"] == 4 * 272474
+
+
+def test_runs_can_be_chosen(several):
+    chosen = rows_of(several, {"method": "stable-rps", "status": "finished", "model": None})
+    assert [row["seed"] for row in chosen] == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(ArgumentError, match="method='stable' came; did you mean 'stable-rps'"):
+        rows_of(several, {"method": "stable"})
+
+
+def test_runs_deep_in_a_folder_are_named_by_their_place(tmp_path):
+    run = written(tmp_path / "one" / "two")
+    assert rows_of(tmp_path, {})[0]["run"] == str(run.relative_to(tmp_path))
+    assert rows_of(run, {})[0]["run"] == run.name
+
+
+def test_table_leaves_columns_out_until_it_fits(several):
+    rows = [row for row in rows_of(several, {}) if row["status"] == "finished"]
+    whole, out = lines(rows)
+    assert out == []
+    most = max(map(len, whole))
+    for room in range(most, 40, -7):
+        text, out = lines(rows, room)
+        assert max(map(len, text)) <= room or set(out) == set(LEAST)
+        assert out == list(LEAST[: len(out)])
+        assert text[0].split() == [c.name for c in COLUMNS if c.name not in (*out, "remark")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"version": "0", "configuration": 3}', '{"version": "0", "configuration": {"data": 1}}',
+     "[" * 100_000, "\udcff"],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["configuration.json", "result.json", "metrics.jsonl"])
+def test_folder_that_cannot_be_read_is_a_line_and_an_error_where_it_is_needed(tmp_path, name, content):
+    run = written(tmp_path)
+    (run / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    (row,) = rows_of(tmp_path, {})
+    if row["status"] == "broken":
+        assert lines([row])[0][1].split()[:2] == [run.name, "broken"]
+        with pytest.raises(DataError, match="cannot be read"):
+            read(run)
+    else:  # no epoch is ended
+        assert (name, content) == ("metrics.jsonl", "")
+
+
+def test_folder_without_runs_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match=r"holds no runs; rps train --out .* makes one"):
+        rows_of(tmp_path, {})
+
+
+# ------------------------------------------------------------------------------------------- plot
+
+
+def test_points_are_means_over_seeds_with_an_interval_where_there_are_several(several):
+    (study,) = studies(records_of(several))
+    points = {line.label: line.points for line in study.lines}
+    assert study.lines[0].label == "dense"
+    assert [(p.compression, p.seeds) for p in points["stable-rps"]] == [(2.0, 3), (10.0, 3)]
+    assert points["stable-rps"][0].accuracy == pytest.approx(0.69)  # 0.68, 0.69, 0.70
+    assert points["stable-rps"][0].half == pytest.approx(t.ppf(0.975, 2) * 0.01 / 3**0.5)
+    assert [p.half for p in points["random"]] == [None, None]
+    assert points["ltr"] == []  # not over: a curve without a point
+    assert [line.curves for line in study.lines if line.label == "ltr"] == [{10.0: [0.25, 0.5]}]
+
+
+def test_interval_of_student_is_that_of_the_table():
+    """With one degree of freedom t at 0.975 is tan(0.475 pi) = 12.706; of 1 and 3, s / sqrt 2 is 1."""
+    assert half_interval([1.0, 3.0]) == pytest.approx(np.tan(0.475 * np.pi))
+    assert half_interval([1.0]) is None
+
+
+def test_runs_with_other_recipes_rates_and_options_are_never_averaged(tmp_path):
+    for rate in (0.1, 0.2):
+        written(tmp_path, "hashed", recipe={"name": "short", "epochs": 2, "lr": rate, "drops": []})
+    written(tmp_path, "roast", options={"init_std": 1})
+    written(tmp_path, "roast")
+    for rate in (0.1, 0.2):
+        written(tmp_path, recipe={"name": "short", "epochs": 2, "lr": rate, "drops": []})
+    written(tmp_path, "robe", data="digits")
+    written(tmp_path, "robe", data="digits", recipe={"name": "short", "epochs": 2, "lr": 0.1, "drops": [1]})
+    found = studies(records_of(tmp_path))
+    assert [study.title.split(" · ")[0] for study in found] == ["cifar10", "digits", "digits"]
+    assert [line.method for line in found[0].lines[:2]] == ["dense", "dense"]
+    labels = [line.label for line in found[0].lines[2:]]
+    assert labels == ["hashed lr 0.1", "hashed lr 0.2", "roast", "roast init_std=1"]
+    assert all(point.seeds == 1 for line in found[0].lines for point in line.points)
+
+
+def test_figure_draws_a_panel_for_each_compression_and_each_cost(several):
+    axes = figure(studies(records_of(several))).get_axes()
+    assert [each.get_title(loc="left") for each in axes[:2]] == ["learning at 2x", "learning at 10x"]
+    assert [each.get_xlabel() for each in axes[2:]] == ["parameters stored", "bytes stored, index included"]
+    assert all(each.get_xscale() == "log" for each in axes[2:])
+    assert [len(each.containers) for each in axes[2:]] == [2, 2]  # intervals: stable-rps at 2x and 10x
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf", "html"])
+def test_plot_writes_the_same_bytes_again(call, several, tmp_path_factory, kind):
+    one, other = (tmp_path_factory.mktemp("figure") / f"runs.{kind}" for _ in range(2))
+    for out in (one, other):
+        assert call("plot", several, "--out", out) == f"wrote {out}\n"
+    assert one.read_bytes() == other.read_bytes()
+    head = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF", "html": b"<!DOCTYPE html>"}[kind]
+    assert one.read_bytes().startswith(head)
+    if kind == "svg":
+        ElementTree.parse(one)
+
+
+def test_page_refers_to_nothing_outside_itself_and_shows_every_run(call, several, tmp_path_factory):
+    out = tmp_path_factory.mktemp("figure") / "runs.html"
+    call("plot", several, "--out", out)
+    found = []
+
+    class Links(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            found.extend(value for name, value in attributes if name in ("src", "href", "xlink:href"))
+
+    text = out.read_text()
+    Links().feed(text)
+    assert all(value.startswith("#") for value in found)
+    assert "url(http" not in text
+    assert all(row["run"] in text for row in rows_of(several, {}))
+    assert described(studies(records_of(several))[0]).split(". ")[0] in text
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [("runs.gif", "ends in '.gif'"), ("no/runs.png", "does not exist"), (".", "it is a folder")],
+)
+def test_plot_that_cannot_be_written_is_one_sentence(call, several, tmp_path, out, words):
+    with pytest.raises(DataError, match=words):
+        call("plot", several, "--out", tmp_path / out)
+
+
+def test_plot_of_runs_without_an_epoch_is_one_sentence(call, tmp_path):
+    (written(tmp_path, result=False) / "metrics.jsonl").unlink()
+    with pytest.raises(DataError, match="no run has ended an epoch"):
+        call("plot", tmp_path, "--out", tmp_path / "runs.png")
+
+
+# ------------------------------------------------------------------------------------------ train
+
+
+def test_help_names_what_the_registries_hold():
+    assert commands.DATA.split(", ") == list(DATASETS)
+    assert sorted(commands.MODELS.split(", ")) == sorted(MODELS)
+    assert commands.METHODS.split(", ") == list(METHODS)
+    assert commands.RECIPES.split(", ") == list(RECIPES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (("--method", "stabel-rps"), ArgumentError, "did you mean 'stable-rps'"),
+        (("--model", "resnet21"), ArgumentError, "model='resnet21' came; did you mean"),
+        (("--recipe", "smok"), ArgumentError, "did you mean 'smoke'"),
+        (("--data", "digit"), ArgumentError, "did you mean 'digits'"),
+        (("--compression", "0.5"), ArgumentError, "compression=0.5 came; 1 or more"),
+        (("--compression", "nan"), ArgumentError, "compression=nan came"),
+        (("--method", "dense", "--compression", "10"), ArgumentError, "compression=10 came for dense"),
+        (("--held-out", "1.5"), ArgumentError, "held_out=1.5"),
+        (("--lr", "-1"), ArgumentError, "lr=-1.0 came"),
+        (("--epochs", "0"), ArgumentError, "epochs=0"),
+        (("--option", "scaler"), ArgumentError, "--option 'scaler' came; NAME=VALUE"),
+        (("--option", "=v1"), ArgumentError, "--option '=v1' came; NAME=VALUE"),
+        (("--option", "scaler="), ArgumentError, "--option 'scaler=' came"),
+        (("--option", "scaler=v1", "--option", "scaler=none"), ArgumentError, "--option scaler came twice"),
+        (("--option", "sclaer=v1"), ArgumentError, "sclaer"),
+        (("--option", "scaler=v9"), ArgumentError, "scaler='v9' came"),
+        (
+            ("--method", "snip", "--option", "passes=many"),
+            ArgumentError,
+            "passes='many' came; a whole number is needed",
+        ),
+    ],
+)
+def test_train_refuses_in_one_sentence(call, tmp_path, arguments, error, words):
+    with pytest.raises(error, match=words):
+        call("train", "--out", tmp_path / "runs", *arguments)
+
+
+def test_options_are_numbers_where_they_can_be():
+    found = commands.options_in(["rate=0.2", "scaler=v1", 'include=["*"]', "rewind=3", "note=a=b"])
+    assert found == {"rate": 0.2, "scaler": "v1", "include": ["*"], "rewind": 3, "note": "a=b"}
+
+
+def test_train_again_says_what_is_known_without_a_step(call, trained, data):
+    folder = trained["stable-rps"]
+    again = call("train", "--data", data, "--epochs", 2, "--out", folder.parent)
+    assert again.startswith(f"{folder.name}  {data} resnet8 stable-rps 10x smoke seed 0  finished: ")
+
+
+def test_reproduce_finds_the_same_and_another_result(call, trained, tmp_path):
+    folder = trained["random"]
+    assert call("reproduce", folder, "--out", tmp_path / "one").endswith("the same\n")
+    other = copied(folder, tmp_path / folder.name, result=lambda p: text_changed(p, test_accuracy=0.123))
+    printed = call("reproduce", other, "--out", tmp_path / "two", status=1)
+    assert printed.endswith("another result\n")
+    with pytest.raises(ArgumentError, match=r"exists; remove it, or pass another --out"):
+        call("reproduce", folder, "--out", tmp_path / "one")
+
+
+# ----------------------------------------------------------------------------- processes of their own
+
+
+def python(*arguments, **more):
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, **more
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["train", "--help"], ["runs", "FOLDER"], ["plot", "FOLDER"]]
+)
+def test_commands_that_train_nothing_start_without_torch(several, tmp_path_factory, arguments):
+    out = tmp_path_factory.mktemp("figure") / "runs.svg"
+    arguments = [str(several) if each == "FOLDER" else each for each in arguments]
+    arguments += ["--out", str(out)] if arguments[0] == "plot" else []
+    program = (
+        "import sys\nfrom rpstheory.cli import main\n"
+        f"sys.argv = ['rps', *{arguments!r}]\n"
+        "try:\n    main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)\n"
+    )
+    found = python("-c", program)
+    assert (found.returncode, found.stderr) == (0, "False\n")
+
+
+def test_interrupted_training_is_one_sentence_and_goes_on(data, tmp_path):
+    arguments = ["train", "--data", str(data), "--method", "dense", "--epochs", "9", "--out", str(tmp_path)]
+    process = subprocess.Popen([*START, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    first, _ = process.stderr.readline(), process.stderr.readline()  # the first epoch is written down
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert first.startswith("round 0 epoch 1:")
+    assert process.wait() == 130
+    process.stderr.close()
+    assert "Traceback" not in rest
+    assert rest.splitlines()[-1].startswith("rps: train: stopped")
+    assert [row["status"] for row in rows_of(tmp_path, {})] == ["unfinished"]
+    again = subprocess.run([*START, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "round 0 epoch 1:" not in again.stderr
+    assert [(row["status"], row["epoch"]) for row in rows_of(tmp_path, {})] == [("finished", 9)]

@@ -1,0 +1,152 @@
+"""Processes that train together take the steps of one, and go on together after a kill.
+
+What it shows: gradients, batch norm, scores and states of two processes over gloo. What it does not: other
+numbers of processes, several machines, NCCL.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nn.data import feed
+from nn.models.registry import build
+from nn.recipes import Recipe
+from nn.training import Training
+
+ROOT = Path(__file__).parents[2]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+RECIPE = Recipe("plain", 2, batch=16, augment="reflect-crop-flip", ema=0.9, clip=5.0, smoothing=0.1)
+
+WORKER = """
+import sys
+import torch
+import torch.distributed as dist
+from nn import training
+from nn.data import feed
+from nn.models.registry import build
+from nn.recipes import Recipe
+
+dist.init_process_group("gloo")
+rank, data, out = dist.get_rank(), sys.argv[1], sys.argv[2]
+recipe = Recipe(**eval(sys.argv[3]))
+
+def trained(name):
+    torch.manual_seed(rank)  # whoever starts elsewhere is given the weights of the first
+    source = feed(data, recipe.batch, 0, recipe.augment, rank=rank, world=2)
+    if rank == 0:
+        torch.manual_seed(0)
+    each = training.Training(build("resnet8", 4, 3), recipe, source.steps, 0, rank=rank, world=2)
+    while not each.done:
+        each.advance(source.batch(*divmod(each.progress.step, source.steps)))
+    open(f"{out}/{name}-{rank}", "wb").write(each.to_bytes())
+    scores = each.end_epoch(source.test())
+    open(f"{out}/{name}-{rank}.txt", "w").write(repr([tuple(score) for score in scores]))
+
+trained("joint")
+training._join_norms = lambda model: None
+trained("apart")
+dist.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Four classes of small noisy images."""
+    folder = tmp_path_factory.mktemp("data")
+    draw = np.random.default_rng(0)
+    arrays = {}
+    for split, count in (("train", 64), ("test", 40)):
+        labels = np.arange(count) % 4
+        images = draw.integers(0, 120, (count, 8, 8, 3), dtype=np.uint8)
+        images[np.arange(count), labels * 2, :, 0] += 130
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    np.savez(folder / "blobs.npz", **arrays)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RPS_CACHE", str(folder / "cache"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield folder / "blobs.npz"
+
+
+def started(*arguments):
+    return subprocess.Popen(
+        [*TORCHRUN, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def finished(*arguments):
+    process = started(*arguments)
+    out, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return out
+
+
+def distance(state, other):
+    """The largest difference of a weight, beside the largest weight."""
+    names = [name for name in state if name.startswith(("model.", "average.")) and state[name].ndim]
+    largest = max(state[name].abs().max() for name in names)
+    return float(max((state[name] - other[name]).abs().max() for name in names) / largest)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_steps_of_one_and_keep_equal_states(data, tmp_path):
+    """Eight steps with batch norm, clipping, average and augmentation.
+
+    Float32 rounds at 6e-8, and sums of two halves round elsewhere; eight steps at rates up to 0.1 let that
+    grow about tenfold. 1e-5 leaves room for more, and batch norms apart from each other are a thousand
+    times beyond it.
+    """
+    worker = tmp_path / "worker.py"
+    worker.write_text(WORKER)
+    finished(worker, data, tmp_path, repr(RECIPE.__dict__))
+    source = feed(data, RECIPE.batch, 0, RECIPE.augment)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        one = Training(build("resnet8", 4, 3), RECIPE, source.steps, 0)
+    while not one.done:
+        one.advance(source.batch(*divmod(one.progress.step, source.steps)))
+    (tmp_path / "one").write_bytes(one.to_bytes())
+    wanted = load_file(tmp_path / "one")
+    assert distance(wanted, load_file(tmp_path / "joint-0")) < 1e-5
+    assert distance(wanted, load_file(tmp_path / "apart-0")) > 1e-2
+    assert (tmp_path / "joint-0").read_bytes() == (tmp_path / "joint-1").read_bytes()
+    scores = (tmp_path / "joint-0.txt").read_text()
+    assert scores == (tmp_path / "joint-1.txt").read_text()
+    train, test = one.end_epoch(source.test())
+    (loss, right), (test_loss, test_right) = eval(scores)
+    assert (right, test_right) == (train.accuracy, test.accuracy)
+    assert (loss, test_loss) == pytest.approx((train.loss, test.loss), rel=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_in_a_later_round_go_on_to_the_same_bytes(data, tmp_path):
+    command = ["--no-python", Path(sys.executable).with_name("rps"), "train", "--data", data, "--method",
+               "ltr", "--compression", 4, "--option", "rate=0.7", "--option", "rewind=3", "--epochs", 20,
+               "--json"]  # fmt: skip
+    record = json.loads(finished(*command, "--out", tmp_path / "whole"))
+    assert (record["status"], record["epochs"]) == ("finished", 20 + 2 * (20 - 3))
+    assert record["places"] == ["cpu, threads: 1, processes: 2"]
+    process = started(*command, "--out", tmp_path / "cut")
+    folder = tmp_path / "cut" / record["run"]
+    patience = time.monotonic() + 60
+    while len(list(folder.glob("round-1/state.safetensors"))) == 0:
+        assert time.monotonic() < patience
+        time.sleep(0.01)
+    for worker in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        os.kill(int(worker), signal.SIGKILL)
+    process.communicate()
+    assert process.returncode != 0
+    assert not (folder / "result.json").exists()
+    finished(*command, "--out", tmp_path / "cut")
+    for number in range(3):
+        state = f"{record['run']}/round-{number}/state.safetensors"
+        assert (tmp_path / "whole" / state).read_bytes() == (tmp_path / "cut" / state).read_bytes()
