@@ -73,7 +73,7 @@ def evaluate(
         DataError: If there is no run, or its weights or the data cannot be read.
         ResumeError: If the run was made by another version.
     """
-    record = _finished(Path(folder))
+    record = finished(Path(folder))
     how = record.configuration
     recipe = recipe_in(record)
     source = feed(
@@ -81,9 +81,9 @@ def evaluate(
     )
     images = source.held.dataset
     make = partial(build, how["model"], len(images.classes), images.images.shape[-1])
-    state = _state(record)
+    state = state_of(record)
     try:
-        model = _model(make, how, state).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model = model_of(make, how, state).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         training = Training(model, recipe, source.steps, how["seed"])
         training.from_bytes(state)
     except RpsError as error:
@@ -112,7 +112,7 @@ def recipe_in(record: Record) -> Recipe:
     return Recipe(**fields | {"drops": tuple(fields["drops"])})
 
 
-def _finished(folder: Path) -> Record:
+def finished(folder: Path) -> Record:
     """The record of a run that is over.
 
     Raises:
@@ -129,7 +129,7 @@ def _finished(folder: Path) -> Record:
     return record
 
 
-def _state(record: Record) -> bytes:
+def state_of(record: Record) -> bytes:
     """The state at the end of the last round.
 
     Raises:
@@ -144,7 +144,7 @@ def _state(record: Record) -> bytes:
     return content
 
 
-def _model(make: Builder, how: dict[str, Any], state: bytes) -> tnn.Module:
+def model_of(make: Builder, how: dict[str, Any], state: bytes) -> tnn.Module:
     """The model that was trained, its tensors still to be filled."""
     with torch.random.fork_rng():
         torch.manual_seed(how["seed"])
