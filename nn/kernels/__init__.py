@@ -51,6 +51,8 @@ class Piece:
 
     def expand(self, bank: torch.Tensor) -> torch.Tensor:
         """``scale / root * sign * bank[cell]``, (count,) in the kind of the bank, (m,)."""
+        if _unseen(bank):
+            return self.kernels(bank).expand(bank)
         return way(bank, _Expand, _ExpandWatched, _expand_op)(bank, self)
 
     def compress(self, values: torch.Tensor) -> torch.Tensor:
@@ -58,6 +60,8 @@ class Piece:
 
         In every cell in order of position: the same bits whatever the number of threads.
         """
+        if _unseen(values):
+            return self.kernels(values).compress(values)
         return way(values, _Compress, _CompressWatched, _compress_op)(values, self)
 
     def kernels(self, like: torch.Tensor) -> Kernels:
@@ -101,21 +105,19 @@ class _OnCpu(Kernels):
     """By numba; the mapping is its plan."""
 
     def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
-        self.tables = self.edges.numpy(), self.factors.numpy(), self.first
-
-    def expand(self, bank: torch.Tensor) -> torch.Tensor:
         from nn.kernels import cpu
 
+        super().__init__(*given)
+        self.cpu, self.tables = cpu, (self.edges.numpy(), self.factors.numpy(), self.first)
+
+    def expand(self, bank: torch.Tensor) -> torch.Tensor:
         out = bank.new_empty(self.count)
-        cpu.expand(self.mapping, borrowed(bank), *self.tables, out.numpy(), torch.get_num_threads())
+        self.cpu.expand(self.mapping, borrowed(bank), *self.tables, out.numpy(), torch.get_num_threads())
         return out
 
     def compress(self, values: torch.Tensor) -> torch.Tensor:
-        from nn.kernels import cpu
-
         bank, source = values.new_zeros(self.m), values.detach().contiguous().numpy()
-        cpu.compress(self.mapping, source, *self.tables, bank.numpy(), torch.get_num_threads())
+        self.cpu.compress(self.mapping, source, *self.tables, bank.numpy(), torch.get_num_threads())
         return bank
 
 
@@ -306,6 +308,11 @@ def unwatched(tensor: torch.Tensor) -> bool:
     return (
         _eager(tensor) and not torch._C._are_functorch_transforms_active() and forward_ad._current_level < 0
     )
+
+
+def _unseen(tensor: torch.Tensor) -> bool:
+    """Whether autograd need not know of a call either, as in most backward passes."""
+    return not torch.is_grad_enabled() and unwatched(tensor)
 
 
 def _eager(tensor: torch.Tensor) -> bool:
