@@ -22,6 +22,7 @@ from nn.kernels import reference
 from rpstheory.errors import KindError
 
 _ON_CUDA = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+LARGE = 2**20  # weights; NumPy asks for huge pages then, and fresh small ones cost more than their filling
 NARROW = (torch.float16, torch.bfloat16)  # worked out in float32 on a CPU, rounded once
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
@@ -111,8 +112,13 @@ class _OnCpu(Kernels):
         self.cpu, self.tables = cpu, (self.edges.numpy(), self.factors.numpy(), self.first)
 
     def expand(self, bank: torch.Tensor) -> torch.Tensor:
-        out = bank.new_empty(self.count)
-        self.cpu.expand(self.mapping, borrowed(bank), *self.tables, out.numpy(), torch.get_num_threads())
+        if self.count < LARGE:
+            out = bank.new_empty(self.count)
+            into = out.numpy()
+        else:
+            into = np.empty(self.count, dtype=self.factors.numpy().dtype)
+            out = torch.from_numpy(into)
+        self.cpu.expand(self.mapping, borrowed(bank), *self.tables, into, torch.get_num_threads())
         return out
 
     def compress(self, values: torch.Tensor) -> torch.Tensor:
