@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nn.records import BROKEN, UNFINISHED, Record, lines, read, records_of, rows_of
+from nn.records import BROKEN, UNFINISHED, Record, lines, ratio_of, read, records_of, rows_of
 from rpstheory.errors import ArgumentError, Stopped
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg1
 METHODS = "dense, stable-rps, roast, robe, hashed, random, magnitude, snip, grasp, synflow, ltr, smaller"
 RECIPES = "paper, synflow, short, smoke"
 COMPRESSION = 10.0  # of every method but dense, where none is given
+FIGURES = (".png", ".svg", ".pdf", ".html")
+_SUCH = {"--option": "scaler=v1", "--set": "ema=0.999"}
 STYLES = {"diverged": "yellow", UNFINISHED: "dim", BROKEN: "red"}
 
 Data = Annotated[str, typer.Option("--data", help=f"One of {DATA}; or a path.")]
@@ -50,6 +52,12 @@ Options = Annotated[
         "--option", metavar="NAME=VALUE", help="Of the method, e.g. scaler=v1, rate=0.2; once for each."
     ),
 ]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Of the recipe, e.g. ema=0.999, optimizer=adamw; once for each."
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Folder of all runs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Root = Annotated[
@@ -73,6 +81,7 @@ def train(
     epochs: Epochs = None,
     held_out: HeldOut = 0.0,
     option: Options = None,
+    set_: Set = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Tell TensorBoard too.")] = False,
     json: Json = False,
 ) -> None:
@@ -80,12 +89,12 @@ def train(
 
     Exit status: 0 finished, 1 diverged, 2 bad usage, 130 interrupted.
     """
-    given = options_in(option or [])
+    given, changes = options_in("--option", option), options_in("--set", set_)
+    changes |= {name: value for name, value in (("lr", lr), ("epochs", epochs)) if value is not None}
     with _watched("train", quiet=json) as watch:
         from nn.fitting import fit
         from nn.recipes import recipe_of
 
-        changes = {name: value for name, value in (("lr", lr), ("epochs", epochs)) if value is not None}
         whole = 1.0 if method == "dense" else COMPRESSION
         fitted = fit(
             data, model, method, whole if compression is None else compression, recipe_of(recipe, **changes),
@@ -149,6 +158,8 @@ def plot(
     from rpstheory.report.figures import save
     from rpstheory.report.files import check_writable
 
+    if out.suffix.lower() not in FIGURES:
+        raise ArgumentError(f"plot: --out {out} came; a name that ends in {', '.join(FIGURES)} is needed")
     check_writable(out, "plot")
     rows, found = rows_of(folder, {}), studies(records_of(folder))
     if out.suffix.lower() == ".html":
@@ -165,7 +176,7 @@ def reproduce(
 ) -> None:
     """Run a recorded configuration again, from nothing, and compare.
 
-    Exit status: 0 the same bits, 1 another result, 2 bad usage.
+    Exit status: 0 the same numbers and the same bits, 1 something differs, 2 bad usage.
     """
     record = read(run)
     if record.status == UNFINISHED:
@@ -178,24 +189,29 @@ def reproduce(
 
         how = record.configuration | {"recipe": recipe_in(record)}
         again = read(fit(out=out, root=root, watch=watch, **how).folder)
-    same = all(again.result[name] == record.result[name] for name in ("status", "test_loss", "test_accuracy"))
-    typer.echo(f"{_said(record)}\n{_said(again)}\n{'the same' if same else 'another result'}")
-    raise typer.Exit(int(not same))
+        from nn.evaluation import circumstances, differences
+
+        found, around = differences(record, again), circumstances(record, again)
+    typer.echo(f"{_said(record)}\n{_said(again)}")
+    typer.echo(f"different: {', '.join(found)}" if found else "the same, to the last bit of the weights")
+    if around:
+        typer.echo(f"not the same for both: {', '.join(around)}")
+    raise typer.Exit(int(bool(found)))
 
 
-def options_in(texts: list[str]) -> dict[str, Any]:
-    """Options of a method: values are JSON where they can be, else text.
+def options_in(what: str, texts: list[str] | None) -> dict[str, Any]:
+    """Names and values of an option given several times: values are JSON where they can be, else text.
 
     Raises:
         ArgumentError: If one is not NAME=VALUE, or comes twice.
     """
     found: dict[str, Any] = {}
-    for text in texts:
+    for text in texts or []:
         name, mark, value = text.partition("=")
         if not (mark and name.isidentifier() and value):
-            raise ArgumentError(f"train: --option {text!r} came; NAME=VALUE is needed, such as scaler=v1")
+            raise ArgumentError(f"train: {what} {text!r} came; NAME=VALUE is needed, such as {_SUCH[what]}")
         if name in found:
-            raise ArgumentError(f"train: --option {name} came twice; pass it once")
+            raise ArgumentError(f"train: {what} {name} came twice; pass it once")
         try:
             found[name] = writer.loads(value)
         except ValueError:
@@ -206,11 +222,9 @@ def options_in(texts: list[str]) -> dict[str, Any]:
 def _said(record: Record) -> str:
     """A run in one line."""
     row = record.to_row()
-    what = f"{row['data']} {row['model']} {row['method']} {row['compression']:g}x {row['recipe']}"
-    if row["accuracy"] is None:
-        ending = f"{row['status']}: {row['remark']}"
-    else:
-        ending = f"{row['status']}: {row['accuracy']:.2%} in {row['seconds']:.0f} s"
+    what = f"{row['data']} {row['model']} {row['method']} {ratio_of(row)}x {row['recipe']}"
+    reached = "" if row["accuracy"] is None else f"{row['accuracy']:.2%} in {row['seconds']:.0f} s"
+    ending = f"{row['status']}: {'; '.join(filter(None, (reached, row['remark'])))}"
     return f"{row['run']}  {what} seed {row['seed']}  {ending}"
 
 
@@ -225,6 +239,7 @@ def _tested(found: Evaluation) -> str:
         f"{cost.compression:.4g}x of the compressible\n"
         f"  bytes       {cost.bytes:,} of {cost.dense_bytes:,}, {cost.index:,} of them index ({cost.form})\n"
         f"  FLOPs       {cost.flops:,} of {cost.dense_flops:,} for one image"
+        + (f"\n  note        {found.remark}" if found.remark else "")
     )
 
 

@@ -28,6 +28,7 @@ from rpstheory import __version__
 from rpstheory.errors import ArgumentError, DataError, ResumeError, RpsError
 
 _MASK = ".0.mask"
+_COMPARED = ("status", "remark", "test_loss", "test_accuracy", "collapsed", "budget")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Evaluation:
         accuracy: Share that is right.
         recorded: The accuracy at the end of training; None on other data.
         budget: What is stored, and what one image costs.
+        remark: What to know beside, such as layers of which pruning left nothing.
     """
 
     run: str
@@ -51,6 +53,7 @@ class Evaluation:
     accuracy: float
     recorded: float | None
     budget: Budget
+    remark: str
 
     def to_json(self) -> dict[str, Any]:
         """As plain numbers and words."""
@@ -79,6 +82,11 @@ def evaluate(
     source = feed(
         data or how["data"], recipe.batch, how["seed"], held_out=0.0 if data else how["held_out"], root=root
     )
+    if data is None and record.data != source.digest:
+        raise DataError(
+            f"eval: {how['data']} holds other images or labels than {folder} was trained on; bring those back, "
+            "or pass data to test on others"
+        )
     images = source.held.dataset
     make = partial(build, how["model"], len(images.classes), images.images.shape[-1])
     state = state_of(record)
@@ -103,6 +111,7 @@ def evaluate(
         accuracy=score.accuracy,
         recorded=None if data else record.result["test_accuracy"],
         budget=budget(model, dense, (channels, height, width)),
+        remark=record.remark,
     )
 
 
@@ -110,6 +119,46 @@ def recipe_in(record: Record) -> Recipe:
     """The recipe of a recorded configuration."""
     fields = record.configuration["recipe"]
     return Recipe(**fields | {"drops": tuple(fields["drops"])})
+
+
+def circumstances(first: Record, again: Record) -> list[str]:
+    """What was not the same for two runs of one configuration, and may make them differ."""
+    found = [name for name in ("data", "code") if getattr(first, name) != getattr(again, name)]
+    places = [each.result.get("places") for each in (first, again)]
+    return found + (["device or threads"] if places[0] != places[1] else [])
+
+
+def differences(first: Record, again: Record) -> list[str]:
+    """In what two runs of one configuration differ, to the last bit of the weights.
+
+    Raises:
+        DataError: If weights cannot be read.
+    """
+    found = [name for name in _COMPARED if first.result.get(name) != again.result.get(name)]
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in each.rows] for each in (first, again)
+    ]
+    if rows[0] != rows[1]:
+        found.append("the numbers of the epochs")
+    states = [sorted(each.folder.glob("round-*/state.safetensors")) for each in (first, again)]
+    if [path.parent.name for path in states[0]] != [path.parent.name for path in states[1]]:
+        return [*found, "the number of rounds"]
+    for one, other in zip(*states, strict=True):
+        if _bits(one) != _bits(other):
+            found.append(f"the weights of {one.parent.name}")
+    return found
+
+
+def _bits(state: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...], bytes]]:
+    """Every tensor of a state, as its bytes."""
+    return {
+        name: (
+            value.dtype,
+            tuple(value.shape),
+            value.contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
+        )
+        for name, value in _tensors(state).items()
+    }
 
 
 def finished(folder: Path) -> Record:
@@ -136,12 +185,15 @@ def state_of(record: Record) -> bytes:
         DataError: If it cannot be read.
     """
     state = record.folder / f"round-{record.rows[-1]['round']}" / "state.safetensors"
+    _tensors(state)
+    return state.read_bytes()
+
+
+def _tensors(state: Path) -> dict[str, torch.Tensor]:
     try:
-        content = state.read_bytes()
-        safetensors.load(content)
+        return safetensors.load(state.read_bytes())
     except (OSError, SafetensorError) as error:
         raise DataError(f"eval: {state} cannot be read ({error}); run it again") from None
-    return content
 
 
 def model_of(make: Builder, how: dict[str, Any], state: bytes) -> tnn.Module:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,14 +14,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from nn.data import Batches, Dataset, Feed, feed
+from nn.data import DATASETS, Batches, Dataset, Feed, feed
 from nn.data.order import key, shuffled
 from nn.methods import Builder
 from nn.models.registry import build
 from nn.recipes import Recipe, recipe_of
 from nn.runs import Configuration, Result, Run, Watch
 from nn.training import Batch
-from rpstheory.errors import ArgumentError, MissingError, ShapeError
+from rpstheory.errors import ArgumentError, KindError, MissingError, ShapeError
 
 PER_CLASS = 10  # images that a score of pruning looks at
 AT_ONCE = 64  # of them in memory
@@ -80,28 +79,32 @@ def fit(
         tensorboard: Tell TensorBoard too, in the folder of the run.
 
     Raises:
-        ArgumentError: If an argument is out of range, or the method cannot do this; no folder is made.
+        KindError: If an argument is of the wrong kind; no folder is made.
+        ArgumentError: If one is out of range, or the method cannot do this; likewise.
         ShapeError: If the model does not take such images; likewise.
         DataError: If the data are missing, or a file cannot be read or written.
         MissingError: If TensorBoard is wanted and not installed.
         ResumeError: If the folder belongs to another run, or is in use.
         Stopped: If the user interrupts it; the same call goes on.
     """
+    if not isinstance(recipe, str | Recipe):
+        raise KindError(
+            f"train: recipe={recipe!r} came; the name of a recipe, or an nn.recipes.Recipe, is needed"
+        )
     how = recipe_of(recipe) if isinstance(recipe, str) else recipe
-    configuration = Configuration(
-        str(data), model, method, float(compression), how, seed, dict(options or {}), held_out
-    )
+    path = str(data) not in DATASETS and Path(data).exists()
+    place = str(Path(data).resolve() if path else data)
+    configuration = Configuration(place, model, method, compression, how, seed, options or {}, held_out)
     where = _device(device)
     rank, world = _joined(where)
-    source = feed(data, how.batch, seed, how.augment, held_out=held_out, root=root, rank=rank, world=world)
+    source = feed(place, how.batch, seed, how.augment, held_out=held_out, root=root, rank=rank, world=world)
     images = source.train.dataset
     make = partial(build, model, len(images.classes), images.images.shape[-1])
     _require_fits(model, make, images, how.batch // world)
     folder = Path(out) / configuration.key
     if tensorboard and rank == 0:
         watch = _also_tensorboard(folder, watch)
-    digest = _digest([images, source.held.dataset])
-    run = Run(configuration, folder, _Source(source), make, watch, where, rank, world, digest)
+    run = Run(configuration, folder, _Source(source), make, watch, where, rank, world, source.digest)
     return Fitted(configuration, folder, run.go(), rank)
 
 
@@ -139,8 +142,10 @@ def _device(name: str | None) -> torch.device:
     """
     try:
         where = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if where.type not in ("cpu", "cuda"):
+            raise NotImplementedError("runs are trained there only")
         torch.empty(0, device=where)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ArgumentError(f"train: device={name!r} came ({reason}); 'cpu' or 'cuda' is needed") from None
     return where
@@ -166,16 +171,6 @@ def _require_fits(name: str, make: Builder, dataset: Dataset, size: int) -> None
             f"train: {name} cannot be trained on {size} images of {channels} x {height} x {width} at once "
             f"({reason}); choose another model or other data"
         )
-
-
-def _digest(datasets: Iterable[Dataset]) -> str:
-    """Of images and labels."""
-    digest = hashlib.sha256()
-    for dataset in datasets:
-        for array in (dataset.images, dataset.labels):
-            digest.update(str((array.shape, array.dtype.str)).encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def _also_tensorboard(folder: Path, watch: Watch) -> Watch:

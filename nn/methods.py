@@ -30,7 +30,7 @@ from nn.pruning import prune
 from nn.pruning.scores import Batch
 from nn.sharing import share
 from nn.tiles import roast
-from rpstheory.errors import ArgumentError
+from rpstheory.errors import ArgumentError, KindError
 
 SHARING: dict[str, dict[str, Any]] = {
     "stable-rps": {"mapping": "fold", "scaler": "gamma"},
@@ -69,6 +69,7 @@ def prepare(
 
     Raises:
         ArgumentError: If a smaller model cannot come down to the budget, or an option is unknown.
+        KindError: If an option is of the wrong kind.
     """
     model, given = build(1.0), options or {}
     try:
@@ -78,6 +79,8 @@ def prepare(
         if method in PRUNING:
             how_many = ALL | given
             return prune(model, method, compression, batches=batches, seed=seed, inplace=True, **how_many)
+    except KindError:
+        raise
     except TypeError as error:
         raise ArgumentError(f"train: options={given!r} came for {method} ({error})") from None
     return build(narrowed(build, compression)) if method == "smaller" else model

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from math import cos, pi
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from math import cos, isfinite, pi
 from typing import Literal
 
 from nn.patterns import one_of
-from rpstheory.errors import ArgumentError
+from rpstheory.errors import ArgumentError, KindError
 
 Schedule = Literal["step", "cosine", "one-cycle", "constant"]
 Optimizer = Literal["sgd", "adamw"]
@@ -68,8 +69,11 @@ class Recipe:
         """Check every field.
 
         Raises:
+            KindError: If one is of the wrong kind.
             ArgumentError: If one is out of range.
         """
+        for each in fields(self):
+            _require_kind(each.name, str(each.type), getattr(self, each.name))
         known = {
             "schedule": ("step", "cosine", "one-cycle", "constant"),
             "optimizer": ("sgd", "adamw"),
@@ -83,7 +87,7 @@ class Recipe:
         )
         for field in ("lr", "peak", "factor"):
             _require(
-                0 < getattr(self, field) < float("inf"),
+                0 < getattr(self, field),
                 f"{field}={getattr(self, field)}",
                 "a positive number",
             )
@@ -116,6 +120,28 @@ def _between(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + cos(pi * min(share, 1.0))) / 2
 
 
+KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "int": ("a whole number", lambda value: type(value) is int),
+    "float": ("a finite number", lambda value: type(value) in (int, float) and isfinite(value)),  # type: ignore[arg-type]
+    "bool": ("true or false", lambda value: type(value) is bool),
+    "tuple[int, ...]": (
+        "a tuple of whole numbers",
+        lambda value: isinstance(value, tuple) and all(type(each) is int for each in value),
+    ),
+}
+
+
+def _require_kind(name: str, kind: str, value: object) -> None:
+    """Do nothing if a field is of its kind; names are looked up elsewhere.
+
+    Raises:
+        KindError: If it is not.
+    """
+    wanted, fits = KINDS.get(kind, ("text", lambda value: isinstance(value, str)))
+    if not fits(value):
+        raise KindError(f"recipe: {name}={value!r} came; {wanted} is needed")
+
+
 def _require(holds: bool, came: str, wanted: str) -> None:
     if not holds:
         raise ArgumentError(f"recipe: {came} came; {wanted} is needed")
@@ -139,9 +165,13 @@ def recipe_of(name: str, **changes: object) -> Recipe:
     """A named recipe with some fields changed.
 
     Raises:
+        KindError: If a field is of the wrong kind.
         ArgumentError: If there is none of this name, or a field is unknown or out of range.
     """
     recipe = RECIPES[one_of("train", "recipe", name, RECIPES)]
     for field in changes:
         one_of("recipe", "field", field, recipe.__dataclass_fields__)
+    drops = changes.get("drops")
+    if isinstance(drops, list):
+        changes["drops"] = tuple(drops)
     return replace(recipe, **changes)  # type: ignore[arg-type]

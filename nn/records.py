@@ -16,6 +16,8 @@ from rpstheory.report.numbers import duration
 CONFIGURATION, METRICS, RESULT = "configuration.json", "metrics.jsonl", "result.json"
 UNFINISHED, BROKEN = "unfinished", "broken"
 
+TOLD = 2  # layers named where many are empty
+
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 Row = dict[str, Any]
@@ -29,6 +31,8 @@ class Record:
     Attributes:
         folder: Where it lies.
         version: Of the code that began it.
+        code: Torch, and a digest of the sources.
+        data: A digest of its images and labels.
         configuration: What is run.
         result: What came of it; empty before it is over.
         rows: One for each epoch.
@@ -36,6 +40,8 @@ class Record:
 
     folder: Path
     version: str
+    code: str
+    data: str
     configuration: Row
     result: Row
     rows: tuple[Row, ...]
@@ -44,6 +50,14 @@ class Record:
     def status(self) -> str:
         """finished, diverged or unfinished."""
         return self.result["status"] if self.result else UNFINISHED
+
+    @property
+    def remark(self) -> str:
+        """Why it diverged, or what to know of its budget; and the layers of which pruning left nothing."""
+        emptied = self.result.get("collapsed") or []
+        rest = f" and {len(emptied) - TOLD} more" if len(emptied) > TOLD else ""
+        emptied_too = f"nothing left of {', '.join(emptied[:TOLD])}{rest}" if emptied else ""
+        return "; ".join(filter(None, (self.result.get("remark", ""), emptied_too)))
 
     def to_row(self) -> Row:
         """All that is known of it but the epochs, flat: a value for each of :data:`COLUMNS`."""
@@ -57,6 +71,7 @@ class Record:
             "method": how["method"],
             "options": " ".join(f"{name}={value}" for name, value in sorted(how["options"].items())),
             "compression": float(how["compression"]),
+            "reached": budget.get("compression"),
             "recipe": recipe["name"],
             "lr": float(recipe["lr"]),
             "seed": int(how["seed"]),
@@ -71,7 +86,7 @@ class Record:
             "ratio": budget.get("total_compression"),
             "flops": budget.get("flops"),
             "seconds": self.result.get("seconds", sum(row["seconds"] for row in self.rows)),
-            "remark": self.result.get("remark", ""),
+            "remark": self.remark,
         }
 
     def to_json(self) -> Row:
@@ -142,6 +157,8 @@ def _read(folder: Path) -> Record:
     record = Record(
         folder,
         begun["version"],
+        begun.get("code", ""),
+        begun.get("data", ""),
         begun["configuration"],
         _json(result, "status") if result.exists() else {},
         tuple(map(json.loads, rows.read_text().splitlines() if rows.exists() else [])),
@@ -202,6 +219,12 @@ def _data(row: Row) -> str:
     return f"{name} (held out {row['held_out']:g})" if row["held_out"] else name
 
 
+def ratio_of(row: Row) -> str:
+    """The compression as it was asked for, or as it came where that is more than 1 % off."""
+    asked, came = row["compression"], row["reached"] or row["compression"]
+    return f"{asked:g}" if abs(came / asked - 1) < 0.01 else f"{came:.4g}"
+
+
 def _epochs(row: Row) -> str:
     place = f"round {row['round']}: " if row["round"] else ""
     return f"{place}{row['epoch']}/{row['epochs']}"
@@ -212,7 +235,7 @@ COLUMNS = (
     Column("data", _data),
     Column("model", lambda row: row["model"]),
     Column("method", lambda row: f"{row['method']} {row['options']}".strip()),
-    Column("n/m", lambda row: f"{row['compression']:g}", right=True),
+    Column("n/m", ratio_of, right=True),
     Column("recipe", lambda row: row["recipe"]),
     Column("lr", lambda row: f"{row['lr']:g}", right=True),
     Column("seed", lambda row: f"{row['seed']}", right=True),

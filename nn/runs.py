@@ -1,5 +1,7 @@
 """Runs that survive: a folder named by what is run, numbers as they come, and a state to go on from.
 
+In it lie::
+
     FOLDER/CONFIGURATION-HASH/
         configuration.json    what is run, on which data, by which code
         metrics.jsonl         a line for each epoch
@@ -39,7 +41,7 @@ from safetensors import torch as safetensors
 import nn
 import rpstheory
 from nn.budget import budget
-from nn.methods import METHODS, Builder, planned, prepare
+from nn.methods import METHODS, SHARING, Builder, planned, prepare
 from nn.patterns import one_of
 from nn.pruning import METHODS as PRUNING
 from nn.pruning import Masks, keep_largest, masked, masks_of
@@ -47,14 +49,15 @@ from nn.pruning.masks import collapsed
 from nn.recipes import Recipe
 from nn.training import Diverged, Source, Training
 from rpstheory import __version__
-from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, Stopped
+from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, RpsError, Stopped
 from rpstheory.report.files import write_bytes
 
 HASHED = 16  # hexadecimal digits of a folder's name
-PATIENCE = 20.0  # seconds of work that a kill may cost
+PATIENCE = 20.0  # seconds of work after which a state is written, at the end of a step
+TOLD = 0.05  # a smaller model further from its budget is remarked upon
 
 RATE, REWIND = 0.5, 0  # of lottery tickets, where the options say nothing else
-TICKETS = ("rate", "rewind")
+TICKETS: dict[str, float] = {"rate": RATE, "rewind": REWIND}
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,13 @@ class Configuration:
     held_out: float = 0.0
 
     def __post_init__(self) -> None:
-        """Check what can be checked without the data.
+        """Check what can be checked without the data, and leave out options that say what is so anyway.
 
         Raises:
+            KindError: If a field is of the wrong kind.
             ArgumentError: If a field is out of range.
         """
+        self._check_kinds()
         one_of("train", "method", self.method, METHODS)
         if not 1 <= self.compression < float("inf"):
             raise ArgumentError(f"train: compression={self.compression} came; 1 or more is needed")
@@ -99,6 +104,26 @@ class Configuration:
         if not 0 <= self.seed < 2**63:
             raise ArgumentError(f"train: seed={self.seed} came; 0 … 2^63 - 1 is needed")
         self._check_options()
+        usual: dict[str, Any] = TICKETS if self.method == "ltr" else SHARING.get(self.method, {})
+        left = {name: value for name, value in self.options.items() if usual.get(name, ...) != value}
+        object.__setattr__(self, "options", left)
+        object.__setattr__(self, "compression", float(self.compression))
+
+    def _check_kinds(self) -> None:
+        """Do nothing if every number is one.
+
+        Raises:
+            KindError: If one is not.
+        """
+        for name, kinds, wanted in (
+            ("compression", (int, float), "a number"),
+            ("held_out", (int, float), "a number"),
+            ("seed", (int,), "a whole number"),
+            ("options", (dict,), "a dictionary from names to values"),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                raise KindError(f"train: {name}={value!r} came; {wanted} is needed")
 
     def _check_options(self) -> None:
         """Do nothing if they can be written down, and are known where no other function says so.
@@ -135,7 +160,7 @@ class Result:
 
     Attributes:
         status: "finished" or "diverged".
-        remark: Why it diverged.
+        remark: Why it diverged; or that a smaller model is more than 5 % away from its budget.
         test_loss: Of the last epoch; of the last before it diverged, if there was one.
         test_accuracy: Likewise.
         seconds: Of training and testing, of all starts and rounds, without what was lost in kills.
@@ -191,13 +216,21 @@ class Run:
             ArgumentError: If the method cannot do this; nothing is written.
             DataError: If a file cannot be read or written; what was written before stays.
             ResumeError: If the folder belongs to another run, or is in use.
-            Stopped: If the user interrupts it; the state is kept.
+            Stopped: If the user interrupts it, or the first of several processes ends; the state is kept.
+            RuntimeError: If torch cannot do this.
         """
         try:
             return self._go()
+        except RuntimeError as error:
+            if self.rank == 0 or isinstance(error, RpsError):
+                raise
+            reason = str(error).splitlines()[0]
+            raise Stopped(
+                f"train: process {self.rank} stopped with the others ({reason}); the first says why"
+            ) from error
         except KeyboardInterrupt:
             raise Stopped(
-                f"train: stopped; the same command goes on, from {PATIENCE:g} seconds ago at most"
+                f"train: stopped; the same command goes on, from about {PATIENCE:g} seconds ago"
             ) from None
 
     def _go(self) -> Result:
@@ -222,7 +255,7 @@ class Run:
                 places += self.training.progress.places
             last = self.rows[-1] if self.rows else {}
             result = Result(
-                status, remark, last.get("test_loss"), last.get("test_accuracy"),
+                status, remark or self._beside_budget(), last.get("test_loss"), last.get("test_accuracy"),
                 seconds + sum(row["seconds"] for row in self.rows), self._budget(),
                 collapsed(masks_of(self.training.model)), list(dict.fromkeys(places)),
             )  # fmt: skip
@@ -235,6 +268,15 @@ class Run:
             dense = self.build(1.0)
         images, _ = next(iter(self.source.test()))
         return asdict(budget(self.training.model, dense, tuple(images.shape[1:])))
+
+    def _beside_budget(self) -> str:
+        """That a smaller model misses its budget, where it does."""
+        if self.configuration.method != "smaller":
+            return ""
+        with torch.device("meta"):
+            wanted = planned(self.build(1.0), self.configuration.compression).stored_params
+        came = sum(parameter.numel() for parameter in self.training.model.parameters())
+        return f"{came:,} parameters, and the budget is {wanted:,}" if abs(came / wanted - 1) > TOLD else ""
 
     # ------------------------------------------------------------------------------------ a round
 
@@ -345,9 +387,13 @@ class Run:
         if what.cells == what.weights:
             return []
         rounds = ceil(log(what.cells / what.weights) / log(1 - rate) - 1e-9)
-        return [max(what.cells, round(what.weights * (1 - rate) ** i)) for i in range(1, rounds)] + [
-            what.cells
-        ]
+        if what.cells * rate < 1:
+            raise ArgumentError(
+                f"train: rate={rate:g} came for ltr; of {what.cells} weights a round would prune none, after "
+                f"{rounds:,} rounds of training; a larger rate is needed"
+            )
+        left = (round(what.weights * (1 - rate) ** i) for i in range(1, rounds))
+        return [*(max(what.cells, count) for count in left), what.cells]
 
     def _start(self, number: int, counts: list[int]) -> tnn.Module:
         """The model before its first step of this round."""

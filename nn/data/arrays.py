@@ -57,6 +57,13 @@ def read_npz(members: Members, empty: Empty) -> Content:
         raise Broken("its training and test images have different shapes")
     count = 1 + max(int(labels.max()) for _, labels in sets.values())
     given = [arrays[name] for name in NAMES if name in arrays]
+    known = set(sets[next(iter(sets))][1].tolist())
+    if not given and len(known) < count:
+        missing = min(set(range(count)) - known)
+        raise Broken(
+            f"it has labels up to {count - 1} and no training image of class {missing}; number the classes "
+            f"from 0 without gaps, or name them in {NAMES[0]}"
+        )
     return _content(sets, _class_names(given[0] if given else None, count), empty)
 
 
@@ -91,10 +98,18 @@ def _bilinear(size: int, factor: int) -> NDArray[np.int64]:
 def _content(
     sets: dict[str, tuple[NDArray[Any], NDArray[Any]]], classes: tuple[str, ...], empty: Empty
 ) -> Content:
-    """Copy the images to where they belong, split first if they are not."""
+    """Copy the images to where they belong, split first if they are not.
+
+    Raises:
+        Broken: If they are too few to be split.
+    """
     if "" in sets:
         images, labels = sets[""]
         train, test = share_of(labels, TESTED, 0)
+        if not (len(train) and len(test)):
+            raise Broken(
+                f"its {len(labels)} images are too few to keep a fifth of each class for testing; split them"
+            )
         sets = {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
     for split, (images, _) in sets.items():
         empty(split, images.shape)[...] = images

@@ -6,6 +6,7 @@ middle sees what it would have seen, and nothing random has to be saved.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nn.data.augmentation import Padding, crop_flip, normalised
+from nn.data.augmentation import PAD, Padding, crop_flip, normalised
 from nn.data.datasets import Dataset, load
 from nn.data.order import key, share_of, shuffled
 from nn.patterns import one_of
 from nn.recipes import Augment
-from rpstheory.errors import ArgumentError
+from rpstheory.errors import ArgumentError, ShapeError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Rows = NDArray[np.int64]
@@ -76,8 +77,15 @@ class Batches:
 
         Raises:
             ArgumentError: If there is no whole batch, or it cannot be divided.
+            ShapeError: If the images are too small to be cut.
         """
         one_of("Batches", "augment", self.augment, PADDING)
+        side = min(self.dataset.images.shape[1:3])
+        if PADDING[self.augment] and side <= PAD:
+            raise ShapeError(
+                f"Batches: augment={self.augment!r} came for images with a side of {side}, which is cut at "
+                f"random within {PAD} pixels; more than {PAD} are needed, or augment='none'"
+            )
         self._rows = np.arange(len(self.dataset)) if self.rows is None else self.rows
         if not 1 <= self.size <= len(self._rows):
             raise ArgumentError(
@@ -164,6 +172,16 @@ class Feed:
         """Batches of an epoch."""
         return self.train.steps
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the images and labels of both data sets."""
+        whole = hashlib.sha256()
+        for dataset in (self.train.dataset, self.held.dataset):
+            for array in (dataset.images, dataset.labels):
+                whole.update(str((array.shape, array.dtype.str)).encode())
+                whole.update(np.ascontiguousarray(array).data)
+        return whole.hexdigest()
+
     def batch(self, epoch: int, index: int) -> Batch:
         """One batch to train on."""
         return self.train.batch(epoch, index)
@@ -206,9 +224,10 @@ def feed(
         held = Batches(test, min(size, len(test)))
         return Feed(Batches(dataset, size, seed, augment, None, rank, world), held)
     rows, out = split(dataset, held_out)
-    if not len(out):
+    if not len(out) or len(rows) < size:
         raise ArgumentError(
-            f"split: share={held_out} of {len(dataset)} images came, which is none; choose more"
+            f"split: held_out={held_out} of {len(dataset)} images came, which leaves {len(out)} to test on "
+            f"and {len(rows)} to train on in batches of {size}; choose {'more' if not len(out) else 'less'}"
         )
     return Feed(
         Batches(dataset, size, seed, augment, rows, rank, world),

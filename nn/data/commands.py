@@ -23,6 +23,10 @@ def group() -> None:
 @data.command()
 def check(
     path: Annotated[Path, typer.Argument(help="Folder, archive or .npz; or a name, such as digits.")],
+    root: Annotated[
+        Path | None,
+        typer.Option("--root", help="Folder with the official data.", show_default="$RPS_DATA, or data"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read everything in PATH, keep it decoded for training, and say what it is.
@@ -33,7 +37,7 @@ def check(
 
     from nn.data.datasets import DATASETS, sources_in
 
-    found = [_found(each) for each in ([path] if str(path) in DATASETS else sources_in(path))]
+    found = [_found(each, root) for each in ([path] if str(path) in DATASETS else sources_in(path))]
     if json:
         typer.echo(writer.dumps(found, indent=1))
     else:
@@ -41,12 +45,12 @@ def check(
     raise typer.Exit(int(any("error" in each for each in found)))
 
 
-def _found(path: Path) -> dict[str, Any]:
+def _found(path: Path, root: Path | None) -> dict[str, Any]:
     """What :func:`nn.data.load` makes of a path, or why it makes nothing of it."""
     from nn.data.datasets import load
 
     try:
-        train, test = load(path), load(path, train=False)
+        train, test = load(path, root), load(path, root, train=False)
     except DataError as error:
         return {"path": str(path), "error": str(error)}
     return {

@@ -1,9 +1,9 @@
 """The pickles of CIFAR, read without unpickling: nothing that they name is ever imported or called.
 
 A pickle is a program for a small stack machine. This one knows the instructions that lists, texts, numbers
-and dictionaries need, and four names of NumPy, which are not NumPy's objects here but marks: an array is
-made from its bytes, its shape and a numeric type, once all three have been checked. Every other name and
-every other instruction is refused.
+and dictionaries need, and five names, which are not Python's objects here but marks: an array is made from
+its bytes, its shape and a numeric type, once all three have been checked, and bytes from the text that
+protocol 2 keeps in their place. Every other name and every other instruction is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from nn.data.members import Broken
 INSTRUCTIONS = 2_000_000  # of a pickle; the largest of CIFAR has about 250,000
 
 _ARRAY, _RECONSTRUCT, _TYPE = "numpy ndarray", "numpy _reconstruct", "numpy dtype"
+_ENCODE = "_codecs encode"  # bytes, as Python 3 writes them in protocol 2
 _NAMES = {
+    _ENCODE: _ENCODE,
     "numpy ndarray": _ARRAY,
     "numpy dtype": _TYPE,
     "numpy.core.multiarray _reconstruct": _RECONSTRUCT,
@@ -103,13 +105,15 @@ class _Machine:
         """What a call would have made, as a stand-in.
 
         Raises:
-            Broken: If it is a call of anything but the two that begin an array and its type.
+            Broken: If it is a call of anything but those that begin an array and its type, or make bytes.
         """
         if function == _Name(_RECONSTRUCT) and arguments in (
             (_Name(_ARRAY), (0,), "b"),
             (_Name(_ARRAY), (0,), b"b"),
         ):
             return _Array()
+        if function == _Name(_ENCODE) and type(arguments) is tuple and arguments[1:] == ("latin1",):
+            return _latin1(arguments[0])
         if function == _Name(_TYPE) and type(arguments) is tuple and len(arguments) == 3:
             code, align, copy = arguments
             if type(code) is str and _NUMERIC.fullmatch(code) and (align, copy) == (0, 1):
@@ -155,7 +159,7 @@ class _Machine:
         """Push the mark of a name.
 
         Raises:
-            Broken: If it is not one of the four.
+            Broken: If it is not a known one.
         """
         if full not in _NAMES:
             raise Broken(f"is a pickle that asks for {full[:80]!r}; nothing but arrays of numbers is made")
@@ -187,6 +191,20 @@ _INSTRUCTIONS = {each.code.encode("latin-1"): each for each in pickletools.opcod
 
 def _with_top(machine: _Machine, change: Callable[[Any, Any], None], values: Any) -> None:
     change(machine.stack[-1], values)
+
+
+def _latin1(text: Any) -> bytes:
+    """The bytes of a text.
+
+    Raises:
+        Broken: If it is none, or has other characters.
+    """
+    try:
+        if type(text) is str:
+            return text.encode("latin-1")
+    except UnicodeEncodeError:
+        pass
+    raise Broken("is a pickle that encodes something other than bytes")
 
 
 def _array(shape: Any, kind: Any, fortran: Any, content: Any) -> NDArray[Any]:

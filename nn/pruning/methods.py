@@ -16,7 +16,7 @@ from nn.patterns import one_of
 from nn.planning import plan, survey
 from nn.pruning import scores
 from nn.pruning.masks import Masks, Scope, keep_largest, masked
-from rpstheory.errors import ArgumentError, KindError
+from rpstheory.errors import ArgumentError, KindError, ShapeError
 
 Mode = Literal["eval", "train"]
 
@@ -84,17 +84,22 @@ def prune(
     Raises:
         ArgumentError: If an argument is out of range or data are missing.
         KindError: If an argument is of the wrong kind.
+        ShapeError: If the model or the loss does not take the batches.
         DataError: If a score is nan or overflows.
     """
     chosen = METHODS[one_of("prune", "method", method, METHODS)]
     rounds = chosen.passes if passes is None else passes
     _check(rounds, schedule, scope, mode)
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise KindError(f"prune: seed={seed!r} came; a whole number is needed")
     what = plan(
         model, compression, budget_params=budget_params, include=include, exclude=exclude, mapping="hashed"
     )
     found = {each.names[0]: each.parameter for each in survey(model)}
     weights = {w.name: found[w.name].detach() for group in what.groups for w in group.weights}
-    network = scores.Network(model, list(batches), loss, torch.Generator().manual_seed(seed % 2**63))
+    if rounds > what.weights:
+        raise ArgumentError(f"prune: passes={rounds} came for {what.weights} weights; pass at most as many")
+    network = scores.Network(model, _pairs(batches), loss, torch.Generator().manual_seed(seed % 2**63))
     masks: Masks | None = None
     with _in_mode(model, mode):
         for count in counts(what.weights, what.cells, rounds, schedule):
@@ -102,6 +107,26 @@ def prune(
             masks = keep_largest(chosen.score(network, now), count, masks, scope)
     target = model if inplace else copy.deepcopy(model)
     return masked(target, masks or {})
+
+
+def _pairs(batches: Iterable[scores.Batch]) -> list[scores.Batch]:
+    """Batches as a list.
+
+    Raises:
+        KindError: If one is no pair of tensors.
+        ShapeError: If inputs and targets of one are not as many.
+    """
+    if not isinstance(batches, Iterable):
+        raise KindError(f"prune: batches={batches!r} came; pass pairs (inputs, targets)")
+    found = list(batches)
+    for each in found:
+        if not isinstance(each, tuple | list) or len(each) != 2 or not all(map(torch.is_tensor, each)):
+            raise KindError(f"prune: a batch of {type(each).__name__} came; a pair of tensors is needed")
+        if not len(each[0]) == len(each[1]) > 0:
+            raise ShapeError(
+                f"prune: a batch of {len(each[0])} inputs and {len(each[1])} targets came; pass as many"
+            )
+    return found
 
 
 def counts(n: int, m: int, passes: int, schedule: str) -> list[int]:

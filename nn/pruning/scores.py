@@ -14,7 +14,7 @@ import torch.nn as tnn
 import torch.nn.functional as tnnf
 from torch.func import functional_call
 
-from rpstheory.errors import ArgumentError, DataError
+from rpstheory.errors import ArgumentError, DataError, ShapeError
 
 Weights = dict[str, torch.Tensor]
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -41,12 +41,23 @@ class Network:
     def outputs(
         self, weights: Weights, x: torch.Tensor, change: Callable[[torch.Tensor], torch.Tensor] | None = None
     ) -> torch.Tensor:
-        """What the model gives for ``x`` with these weights; ``change`` is done to all else."""
+        """What the model gives for ``x`` with these weights; ``change`` is done to all else.
+
+        Raises:
+            ShapeError: If it cannot be run on ``x``.
+        """
         others = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
         rest = {name: other.detach().clone() for name, other in others.items() if name not in weights}
         if change is not None:
             rest = {name: change(other) for name, other in rest.items()}
-        return functional_call(self.model, rest | weights, (x,))
+        try:
+            return functional_call(self.model, rest | weights, (x,))
+        except (RuntimeError, ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ShapeError(
+                f"prune: the model does not run on inputs {tuple(x.shape)} {x.dtype} ({reason}); pass "
+                "batches as it is trained on"
+            ) from error
 
     def shares(self, weights: Weights, temperature: float = 1.0) -> Iterator[torch.Tensor]:
         """What each batch adds to the loss, a mean over all examples; one graph at a time is in memory.
@@ -58,7 +69,17 @@ class Network:
             raise ArgumentError("prune: this score looks at data and none came; pass batches=[(x, y), …]")
         total = sum(len(x) for x, _ in self.batches)
         for x, y in self.batches:
-            yield self.loss(self.outputs(weights, x) / temperature, y) * (len(x) / total)
+            yield self._loss(self.outputs(weights, x) / temperature, y) * (len(x) / total)
+
+    def _loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        try:
+            return self.loss(outputs, targets)
+        except (RuntimeError, ValueError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise ShapeError(
+                f"prune: no loss of outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)} from "
+                f"{targets.min()} to {targets.max()} ({reason}); pass targets as the loss takes them"
+            ) from error
 
 
 def random(network: Network, weights: Weights) -> Weights:

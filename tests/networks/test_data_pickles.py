@@ -82,6 +82,22 @@ def test_arrays_of_numbers_that_were_written_today_come_back(protocol, kind):
     same(unpickled(pickle.dumps(made, protocol)), made)
 
 
+def test_bytes_that_python_3_wrote_in_protocol_2_come_back():
+    content = pickle.dumps({"data": np.arange(250, dtype=np.uint8), "raw": bytes(range(256))}, 2)
+    assert b"_codecs\nencode" in content
+    found = unpickled(content)
+    assert found["data"].tolist() == list(range(250))
+    assert found["raw"] == bytes(range(256))
+
+
+@pytest.mark.parametrize("change", [(b"latin1", b"rot_13"), (b"X", b"Y"), (b"\xc3\xbf", b"\xc4\xbf")])
+def test_nothing_but_bytes_is_encoded(change):
+    content = pickle.dumps({"raw": b"\xff" * 3}, 2)
+    assert change[0] in content
+    with pytest.raises(Broken):
+        unpickled(content.replace(*change))
+
+
 def test_fortran_order_comes_back():
     made = {"data": np.asfortranarray(PIXELS)}
     same(unpickled(pickle.dumps(made, 4)), made)

@@ -255,6 +255,32 @@ def test_wrong_arguments_are_one_sentence_and_change_nothing(arguments, error, w
     assert masks_of(net) == {}
 
 
+@pytest.mark.parametrize(
+    ("batches", "words"),
+    [
+        (3, "batches=3 came; pass pairs"),
+        ([torch.zeros(2, 5)], "a batch of Tensor came; a pair of tensors"),
+        ([(torch.zeros(2, 5, dtype=F64), torch.zeros(3))], "2 inputs and 3 targets"),
+        ([(torch.zeros(0, 5, dtype=F64), torch.zeros(0))], "0 inputs and 0 targets"),
+        ([(torch.zeros(2, 4, dtype=F64), torch.zeros(2, dtype=torch.int64))], "does not run on inputs"),
+        ([(torch.zeros(2, 5, dtype=F64), torch.tensor([0, 50]))], "targets .* from 0 to 50"),
+    ],
+)
+def test_wrong_batches_are_one_sentence_and_change_nothing(small, batches, words):
+    before = copy.deepcopy(small.state_dict())
+    with pytest.raises((KindError, ShapeError), match=words) as caught:
+        prune(small, "snip", 2, batches=batches, include="*", inplace=True)
+    assert "\n" not in str(caught.value)
+    assert all(torch.equal(before[name], value) for name, value in small.state_dict().items())
+
+
+def test_more_passes_than_weights_and_seeds_that_are_none_are_refused(small):
+    with pytest.raises(ArgumentError, match="passes=1000000000 came for 56 weights"):
+        prune(small, "magnitude", 2, passes=10**9, include="*")
+    with pytest.raises(KindError, match=r"seed=0.5 came"):
+        prune(small, "random", 2, seed=0.5, include="*")
+
+
 def test_scores_that_are_nan_are_refused():
     with pytest.raises(DataError, match="score of a is nan"):
         keep_largest({"a": torch.tensor([1.0, float("nan")])}, 1)

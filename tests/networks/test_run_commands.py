@@ -22,17 +22,18 @@ from safetensors.torch import load_file
 from scipy.stats import t
 from typer.testing import CliRunner
 
+import nn
 from nn import commands
 from nn.budget import Budget
 from nn.data.datasets import DATASETS
-from nn.evaluation import evaluate
+from nn.evaluation import circumstances, differences, evaluate
 from nn.methods import METHODS
 from nn.models.registry import MODELS
 from nn.plotting import described, figure, half_interval, studies
-from nn.recipes import RECIPES
-from nn.records import COLUMNS, LEAST, lines, read, records_of, rows_of
+from nn.recipes import RECIPES, recipe_of
+from nn.records import COLUMNS, LEAST, lines, ratio_of, read, records_of, rows_of
 from rpstheory import __version__
-from rpstheory.errors import ArgumentError, DataError, ResumeError, RpsError
+from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, RpsError
 
 ROOT = Path(__file__).parents[2]
 START = [sys.executable, "-c", "from rpstheory.cli import main; main()"]
@@ -262,6 +263,14 @@ def test_runs_as_csv_and_json_say_the_same(call, several):
     assert found[0]["bytes"] == 4 * found[0]["params"] == 4 * 272474
 
 
+@pytest.mark.parametrize(
+    ("asked", "came", "shown"),
+    [(10.0, 9.999, "10"), (10.0, None, "10"), (5000.0, 4811.3, "4811"), (2.5, 2.5, "2.5")],
+)
+def test_ratio_shown_is_the_one_that_was_reached(asked, came, shown):
+    assert ratio_of({"compression": asked, "reached": came}) == shown
+
+
 def test_runs_can_be_chosen(several):
     chosen = rows_of(several, {"method": "stable-rps", "status": "finished", "model": None})
     assert [row["seed"] for row in chosen] == [0, 1, 2, 0, 1, 2]
@@ -387,11 +396,17 @@ def test_page_refers_to_nothing_outside_itself_and_shows_every_run(call, several
 
 @pytest.mark.parametrize(
     ("out", "words"),
-    [("runs.gif", "ends in '.gif'"), ("no/runs.png", "does not exist"), (".", "it is a folder")],
+    [("no/runs.png", "does not exist"), ("pages.html", "it is a folder")],
 )
 def test_plot_that_cannot_be_written_is_one_sentence(call, several, tmp_path, out, words):
+    (tmp_path / "pages.html").mkdir()
     with pytest.raises(DataError, match=words):
         call("plot", several, "--out", tmp_path / out)
+
+
+def test_plot_of_another_kind_is_one_sentence_that_names_all_kinds(call, several, tmp_path):
+    with pytest.raises(ArgumentError, match=r"ends in .png, .svg, .pdf, .html is needed"):
+        call("plot", several, "--out", tmp_path / "runs.gif")
 
 
 def test_plot_of_runs_without_an_epoch_is_one_sentence(call, tmp_path):
@@ -431,7 +446,7 @@ def test_help_names_what_the_registries_hold():
         (("--option", "scaler=v9"), ArgumentError, "scaler='v9' came"),
         (
             ("--method", "snip", "--option", "passes=many"),
-            ArgumentError,
+            KindError,
             "passes='many' came; a whole number is needed",
         ),
     ],
@@ -442,7 +457,8 @@ def test_train_refuses_in_one_sentence(call, tmp_path, arguments, error, words):
 
 
 def test_options_are_numbers_where_they_can_be():
-    found = commands.options_in(["rate=0.2", "scaler=v1", 'include=["*"]', "rewind=3", "note=a=b"])
+    texts = ["rate=0.2", "scaler=v1", 'include=["*"]', "rewind=3", "note=a=b"]
+    found = commands.options_in("--option", texts)
     assert found == {"rate": 0.2, "scaler": "v1", "include": ["*"], "rewind": 3, "note": "a=b"}
 
 
@@ -454,15 +470,66 @@ def test_train_again_says_what_is_known_without_a_step(call, trained, data):
 
 def test_reproduce_finds_the_same_and_another_result(call, trained, tmp_path):
     folder = trained["random"]
-    assert call("reproduce", folder, "--out", tmp_path / "one").endswith("the same\n")
+    printed = call("reproduce", folder, "--out", tmp_path / "one")
+    assert printed.endswith("the same, to the last bit of the weights\n")
     other = copied(folder, tmp_path / folder.name, result=lambda p: text_changed(p, test_accuracy=0.123))
     printed = call("reproduce", other, "--out", tmp_path / "two", status=1)
-    assert printed.endswith("another result\n")
+    assert printed.endswith("different: test_accuracy\n")
     with pytest.raises(ArgumentError, match=r"exists; remove it, or pass another --out"):
         call("reproduce", folder, "--out", tmp_path / "one")
 
 
-# ----------------------------------------------------------------------------- processes of their own
+def test_differences_are_found_in_weights_epochs_and_remarks_and_seconds_are_none(trained, tmp_path):
+    first = read(trained["random"])
+    again = copied(trained["random"], tmp_path / "again")
+    assert differences(first, read(again)) == []
+    state = again / "round-0" / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-1] ^= 1
+    state.write_bytes(content)
+    rows = [json.loads(line) for line in (again / "metrics.jsonl").read_text().splitlines()]
+    changed = [row | {"seconds": 0.0, "train_loss": 9.0} for row in rows]
+    (again / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in changed))
+    text_changed(again / "result.json", remark="step 77", seconds=1.0, places=["elsewhere"])
+    found = differences(first, read(again))
+    assert found == ["remark", "the numbers of the epochs", "the weights of round-0"]
+    assert circumstances(first, read(again)) == ["device or threads"]
+    state.write_bytes(content[:-1])
+    with pytest.raises(DataError, match="state.safetensors cannot be read"):
+        differences(first, read(again))
+
+
+def test_fields_of_the_recipe_are_set_from_the_command_line(call, data, tmp_path):
+    printed = call("train", "--data", data, "--out", tmp_path, "--epochs", 1, "--json", "--set", "ema=0.5",
+                   "--set", "optimizer=adamw", "--set", "drops=[1]")  # fmt: skip
+    recipe = json.loads(printed)["configuration"]["recipe"]
+    assert (recipe["ema"], recipe["optimizer"], recipe["drops"], recipe["epochs"]) == (0.5, "adamw", [1], 1)
+
+
+def test_result_line_and_table_say_the_ratio_that_was_reached_and_what_is_empty(call, data, tmp_path):
+    arguments = ("--data", data, "--out", tmp_path, "--epochs", 1, "--compression")
+    printed = call("train", *arguments, 5000, "--method", "magnitude")
+    assert " magnitude 4811x " in printed
+    assert "; nothing left of " in printed
+    printed = call("train", *arguments, 50_000, "--method", "smaller")
+    (row,) = rows_of(tmp_path, {"method": "smaller"})
+    assert f"{row['params']:,} parameters, and the budget is" in row["remark"]
+    assert row["remark"] in printed
+    assert f" smaller {ratio_of(row)}x " in printed
+
+
+def test_same_run_has_one_name_however_it_is_said(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(data.parent)
+    short = recipe_of("smoke", epochs=1)
+    said = (str(data), {}), (data.name, {"mapping": "hashed"}), (f"./{data.name}", {"scaler": "none"})
+    found = {
+        nn.fit(path, "resnet8", "hashed", 10, short, out=tmp_path, options=options).folder
+        for path, options in said
+    }
+    assert len(found) == 1
+
+
+# -------------------------------------------------------------------------- processes of their own
 
 
 def python(*arguments, **more):

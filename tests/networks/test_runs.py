@@ -24,7 +24,7 @@ from nn.models.registry import build
 from nn.recipes import RECIPES, Recipe, recipe_of
 from nn.runs import Configuration, Run, code
 from nn.training import Diverged, Training
-from rpstheory.errors import ArgumentError, DataError, ResumeError, Stopped
+from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, Stopped
 
 QUICK = Recipe("quick", 2, batch=16, schedule="one-cycle", augment="none", ema=0.9, clip=1.0)
 
@@ -367,6 +367,12 @@ def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
         (lambda: recipe_of("paper", lr=-1), "lr=-1 came"),
         (lambda: recipe_of("paper", lrr=1), "did you mean 'lr'"),
         (lambda: Recipe("x", 0), "epochs=0"),
+        (lambda: Recipe("x", 1.5), "epochs=1.5 came; a whole number"),
+        (lambda: Recipe("x", 1, batch=64.0), "batch=64.0 came"),
+        (lambda: Recipe("x", 1, lr="0.1"), "lr='0.1' came; a finite number"),
+        (lambda: Recipe("x", 1, weight_decay=float("inf")), "weight_decay=inf came"),
+        (lambda: Recipe("x", 1, drops=1), "drops=1 came"),
+        (lambda: Recipe("x", 1, channels_last="no"), "channels_last='no' came; true or false"),
         (lambda: build("resnet21", 10, 3), "did you mean 'resnet32'"),
         (lambda: Configuration("d", "m", "stable", 2, QUICK), "did you mean 'stable-rps'"),
         (lambda: Configuration("d", "m", "dense", 0.5, QUICK), "compression=0.5"),
@@ -374,7 +380,7 @@ def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
     ],
 )
 def test_wrong_arguments_are_one_sentence(call, words):
-    with pytest.raises(ArgumentError, match=words):
+    with pytest.raises((ArgumentError, KindError), match=words):
         call()
 
 

@@ -4,6 +4,7 @@ What it shows: gradients, batch norm, scores and states of two processes over gl
 numbers of processes, several machines, NCCL.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -19,7 +20,8 @@ from safetensors.torch import load_file
 
 from nn.data import feed
 from nn.models.registry import build
-from nn.recipes import Recipe
+from nn.recipes import Recipe, recipe_of
+from nn.runs import Configuration
 from nn.training import Training
 
 ROOT = Path(__file__).parents[2]
@@ -150,3 +152,20 @@ def test_processes_that_are_killed_in_a_later_round_go_on_to_the_same_bytes(data
     for number in range(3):
         state = f"{record['run']}/round-{number}/state.safetensors"
         assert (tmp_path / "whole" / state).read_bytes() == (tmp_path / "cut" / state).read_bytes()
+
+
+@pytest.mark.slow
+def test_failure_of_the_first_process_is_a_sentence_of_each(data, tmp_path):
+    what = Configuration(str(data), "resnet8", "stable-rps", 10, recipe_of("smoke", epochs=1))
+    folder = tmp_path / what.key
+    folder.mkdir()
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    process = started("--no-python", Path(sys.executable).with_name("rps"), "train", "--data", data,
+                      "--epochs", 1, "--out", tmp_path)  # fmt: skip
+    _, errors = process.communicate(timeout=120)
+    os.close(lock)
+    assert process.returncode != 0
+    assert "is in use by another run; wait for it" in errors
+    assert "process 1 stopped with the others" in errors
+    assert "nn/runs.py" not in errors

@@ -1,0 +1,5 @@
+"""`python -m rpstheory`: the command `rps`."""
+
+from rpstheory.cli import main
+
+main()
