@@ -12,12 +12,12 @@ BIN := $(VENV)/bin
 # Python compiles what is imported, once. Compiling all that is installed doubles the set-up.
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 export PYTHONDONTWRITEBYTECODE :=
-TOOLS := nn,export,hf,dask,proofs,dev
+TOOLS := nn,export,hf,dask,proofs,dev,site
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help verify prove test lint types contracts format bench docs clean core tools
+.PHONY: help verify prove test lint types contracts format bench docs site notebooks clean core tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1: /p' Makefile | awk -F: '{ printf "%-18s%s\n", $$1, $$2 }'
@@ -56,6 +56,12 @@ docs: tools ## verify and prove, then write docs/*.md and docs/figures from the 
 	@$(BIN)/rps prove --json build/prove.json --markdown docs/proofs.md > build/prove.txt
 	@$(BIN)/python -m proofs_checks.mutants --markdown docs/mutants.md
 	@$(BIN)/rps phase --out docs/figures/phase.png
+
+site: tools ## build the documentation site: build/site/index.html
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m sphinx -W -q -b html -c docs -d build/doctrees . build/site
+
+notebooks: tools ## make notebooks/*.ipynb of their scripts
+	@$(BIN)/jupytext --quiet --to ipynb --update notebooks/*.py
 
 clean: ## remove .venv, caches and build products
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -15,14 +15,14 @@ positions are below P only the four $c_{j0}$ are used. All products stay below 2
 
 **From field values to what mappings need**, with the deviation from exact uniformity:
 
-===========  ========================================  ===========================================
-what         how                                       deviation
-===========  ========================================  ===========================================
-16 signs     bits 0..15 of the value of one word       total variation below 2^-31 a word
-range <=2^20 ``v * range // P``                        b(range-b)/(range P^2) in a collision
-                                                       probability, b = P mod range; <= range/(4P^2)
-range > 2^20 ``(v * P + w) % range``, two values       the same with P^2 for P
-===========  ========================================  ===========================================
+============  ========================================  ===========================================
+what          how                                       deviation
+============  ========================================  ===========================================
+16 signs      bits 0..15 of the value of one word       total variation below 2^-31 a word
+range <=2^20  ``v * range // P``                        b(range-b)/(range P^2) in a collision
+                                                        probability, b = P mod range; <= range/(4P^2)
+range > 2^20  ``(v * P + w) % range``, two values       the same with P^2 for P
+============  ========================================  ===========================================
 
 A word of 16 signs is exactly (1 - 2^-16)/P from uniform; the mean of a product of any of its signs is
 -1/P or 1/P, and over several words these multiply. Relative to 1/range a collision probability is off by

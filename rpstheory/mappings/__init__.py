@@ -33,7 +33,7 @@ _BY_NAME = {kind.__name__: kind for kind in (Block, Chunk, Fold, Hashed, KeepBer
 
 
 def from_json(text: str) -> AbstractMapping:
-    """The mapping that :meth:`AbstractMapping.to_json` described.
+    """The mapping that ``to_json`` described.
 
     Raises:
         DataError: If the text is not such a description.

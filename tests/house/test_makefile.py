@@ -149,7 +149,7 @@ def test_tools_install_the_pinned_torch_before_everything_else(project):
     project.make("tools")
     first, second = (project.folder / "pip.log").read_text().splitlines()
     assert first.split()[-1].startswith("torch==")
-    assert second.endswith("-c constraints.txt -e .[nn,export,hf,dask,proofs,dev]")
+    assert second.endswith("-c constraints.txt -e .[nn,export,hf,dask,proofs,dev,site]")
 
 
 def test_verify_finds_everything_in_an_environment_with_tools(project):
