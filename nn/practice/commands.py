@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 REFUTED, INCONCLUSIVE = 1, 3
 
 # The parts' own names: asking them would import torch for --help.
-PARTS = "preactivations, residuals, occupancy, stepping"
+PARTS = "preactivations, residuals, occupancy, stepping, imbalance, ranking"
 
 
 def practice(
@@ -57,6 +57,9 @@ def practice(
     if html is not None:
         write_text(html, to_html(found), "report")
     print_report(found.report, found.claims, PatientConsole())
+    for claim in found.claims:
+        if claim.name.startswith("ranking"):
+            typer.echo(claim.remarks)
     status = [v.status for v in found.report.verdicts]
     refuted, inconclusive = status.count("refuted"), status.count("inconclusive")
     if mutants:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nn.patterns import one_of
+from nn.practice import ranking
 from nn.practice.part import Part
 from nn.practice.trained import Trained, trained
 from rpstheory.claim import Setting, Verdict
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from rpstheory.claim import Claim
     from rpstheory.report.gallery import Plate
 
-PARTS = ("preactivations", "residuals", "occupancy", "stepping")
+PARTS = ("preactivations", "residuals", "occupancy", "stepping", "imbalance")
+TOGETHER = "ranking"  # the part that looks at all runs together
 DISCREPANCY, QUICK_DISCREPANCY = 0.02, 0.05
 PICTURED = 256  # images named in a report's settings
 
@@ -58,7 +60,7 @@ def practice(
 
     Args:
         runs: Folders of finished runs.
-        parts: Of :data:`PARTS`; all when empty.
+        parts: Of :data:`PARTS`, or ranking; all when empty, the ranking only where there are enough runs.
         quick: Catch 5 % in place of 2 %, on less of each network.
         mutants: Run each claim's mutant in place of its checks; all must come out refuted.
         seed: Names everything random.
@@ -71,7 +73,8 @@ def practice(
         ResumeError: If a run was made by another version.
     """
     started, clock = now(), perf_counter()
-    names = [one_of("practice", "part", part, PARTS) for part in parts or PARTS]
+    asked = [one_of("practice", "part", part, (*PARTS, TOGETHER)) for part in parts or (*PARTS, TOGETHER)]
+    names = [name for name in asked if name != TOGETHER]
     discrepancy = QUICK_DISCREPANCY if quick else DISCREPANCY
     networks = [trained(run, root) for run in runs]
     found: list[Part] = []
@@ -81,11 +84,9 @@ def practice(
                 progress("predicting", number * len(names) + done, len(networks) * len(names))
             build = importlib.import_module(f"nn.practice.{name}").claims
             found += _named(build(network, discrepancy, quick=quick), network, number, len(networks))
-    if not found:
-        raise ArgumentError(
-            f"practice: {', '.join(names)} came, and no run shares weights; pass a run of a sharing method, "
-            "or another part"
-        )
+    ranked = ranking.claims(networks) if TOGETHER in asked else ()
+    _require(asked, found, ranked)
+    found += ranked
     setting, claims = _setting(networks, seed), tuple(part.claim for part in found)
     design = suite_design(claims, setting, discrepancy, mutants=mutants)
     how = resolve("auto")
@@ -101,6 +102,24 @@ def practice(
     )
     drawn = {} if mutants else {part.claim.name: part.plates(_own(part, verdicts)) for part in found}
     return Practice(report, claims, drawn)
+
+
+def _require(asked: Sequence[str], found: Sequence[Part], ranked: Sequence[Part]) -> None:
+    """Do nothing if there is something to say.
+
+    Raises:
+        ArgumentError: If there is not.
+    """
+    if asked == [TOGETHER] and not ranked:
+        raise ArgumentError(
+            f"practice: {TOGETHER} came; it needs runs of {ranking.FEW} methods or more at one compression, "
+            "of one model, data and recipe; pass more runs"
+        )
+    if not found and not ranked:
+        raise ArgumentError(
+            f"practice: {', '.join(asked)} came, and no run shares weights; pass a run of a sharing method, "
+            "or another part"
+        )
 
 
 def _named(found: Sequence[Part], network: Trained, number: int, networks: int) -> Iterator[Part]:
