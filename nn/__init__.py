@@ -9,6 +9,9 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "nn.advice.advising": ("Advice", "advise"),
+    "nn.cross_layer.planning": ("LayersPlan", "plan_layers"),
+    "nn.cross_layer.sharing": ("share_layers",),
     "nn.exporting": ("export_onnx",),
     "nn.fitting": ("fit",),
     "nn.planning": ("Plan", "plan"),

@@ -29,6 +29,7 @@ from nn.kernels.rows import expand_rows
 
 Law = Literal["normal", "uniform"]
 
+WORD = 8  # bytes of a seed and of a lambda
 DENSE_SHARE = 4  # stretches fewer than m / 4 are looked up, more become one number per cell
 KEPT = (
     64  # stretches up to which what a call has prepared is kept: more would be memory that no report counts
@@ -106,6 +107,11 @@ class Bank:
         """What is held beside phi: the roots of Gamma and where they change."""
         tables = self._tables[:3]
         return sum(t.numel() * t.element_size() for t in tables if t is not None)
+
+    @property
+    def index_bytes(self) -> int:
+        """Of the seed, and of lambda of every weight tensor."""
+        return WORD * (1 + len(self.spans))
 
     def roots(self) -> torch.Tensor:
         """What each cell is divided by, Gamma^(1/2), (m,) floats; 1 in unused cells."""
@@ -197,6 +203,20 @@ class View:
     shape: tuple[int, ...]
     scale: float
 
+    @property
+    def memory(self) -> torch.Tensor:
+        """A tensor of its kind and in its place: the bank."""
+        return self.bank.phi
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the bank is trained."""
+        return self.bank.phi.requires_grad
+
+    def stored(self) -> dict[int, int]:
+        """Bytes of what it is read from, by identity."""
+        return {id(self.bank): self.bank.phi.nbytes + self.bank.index_bytes}
+
     def read(self) -> torch.Tensor:
         """The tensor, differentiable with respect to the bank."""
         return self.bank.expand(self.first, prod(self.shape), self.scale).view(self.shape)
@@ -206,11 +226,12 @@ class View:
         count, width = self.shape
         return self.bank.expand_rows(self.first, count, width, rows, self.scale)
 
-    def product(self, x: torch.Tensor) -> torch.Tensor | None:
-        """``x @ weight.T``, the weight never formed, where that is faster and allowed; else None."""
+    def product(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor | None:
+        """``x @ weight.T + bias``, the weight never formed, where that is faster and allowed; else None."""
         if x.shape[-1:] != self.shape[-1:]:  # the dense product says what is wrong
             return None
-        return self.bank.product(x, self.first, self.shape[0], self.scale)
+        found = self.bank.product(x, self.first, self.shape[0], self.scale)
+        return found if found is None or bias is None else found + bias
 
 
 def numbers(law: Law, count: int, seed: int) -> torch.Tensor:

@@ -7,13 +7,14 @@ Everything is counted on the tensors that are there (banks, masks, parameters), 
   or the gaps between the weights that are kept, a byte each (Han et al., ICLR 2016). Names and shapes, the
   header of a file, are the same for all and not counted.
 * FLOPs are twice the multiply-adds of products and convolutions for one image, pixels of padding included. A
-  dropped weight takes part in none. Sharing changes no shape and hence no FLOP: making the weights from the
-  bank is memory traffic.
+  dropped weight takes part in none. A bank changes no shape and hence no FLOP: making the weights from it is
+  memory traffic. Factors are counted as they are run: one product after another, a sparse one like a dense.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,17 +24,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from nn.costs import Cost, formats
-from nn.layers import views_of
+from nn.layers import factors_of, views_of
 from nn.planning import Group, Options, Plan, Weight, survey
 from nn.pruning import Masks, masks_of
 from nn.pruning.masks import own_name
 from nn.sharing import banks_of
 from rpstheory.errors import ArgumentError
 
-WORD = 8  # bytes of a seed and of a lambda
 ESCAPE = 255  # the byte that says: so many dropped weights, and more
 
 Shapes = dict[str, tuple[int, ...]]
+Inputs = tuple[int, ...] | Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Budget:
         params: Those and the parameters that stay dense.
         bytes: Stored, index and buffers included.
         index: Of these, what says where the numbers belong: seeds and lambdas, or the index of a mask.
-        form: dense, shared, or pruned and the indices of its masks.
+        form: dense, shared, factored, or pruned and the indices of its masks.
         flops: For one image.
         dense_weights: Compressible weights of the dense model.
         dense_params: Its parameters.
@@ -69,7 +70,7 @@ class Budget:
     total_compression: float
 
 
-def budget(model: tnn.Module, dense: tnn.Module, shape: tuple[int, ...]) -> Budget:
+def budget(model: tnn.Module, dense: tnn.Module, shape: Inputs) -> Budget:
     """What a model costs, beside the dense one of its architecture.
 
     Compressible are the weights that :func:`nn.share` takes by itself, and any other that the model shares
@@ -78,13 +79,13 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: tuple[int, ...]) -> Budg
     Args:
         model: Dense, shared, pruned, or a smaller one.
         dense: The architecture, on any device; meta will do.
-        shape: Of an image: (channels, height, width).
+        shape: Of an image: (channels, height, width); or arguments of the model by name, for one example.
 
     Raises:
         ArgumentError: If the dense model is shared or pruned, is not the one that was, or takes no such
             images; or a tied weight is not pruned alike in all places.
     """
-    if banks_of(dense) or masks_of(dense):
+    if banks_of(dense) or factors_of(dense) or masks_of(dense):
         raise ArgumentError("budget: the dense model is shared or pruned itself; pass the architecture")
     masks, touched = _masks(model), _touched(model)
     _require_same(dense, touched)
@@ -96,7 +97,8 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: tuple[int, ...]) -> Budg
     }
     kept = {name: int(mask.sum()) for name, mask in masks.items()}
     dropped = {name: masks[name].numel() - count for name, count in kept.items()}
-    cells = sum(bank.phi.numel() for bank in banks_of(model))
+    factors = factors_of(model)
+    cells = sum(bank.phi.numel() for bank in banks_of(model)) + sum(f.parameter.numel() for f in factors)
     plain = sum(p.numel() for name, p in model.named_parameters() if name in compressible)
     weights, params = cells + sum(kept.values()) + plain, _count(model) - sum(dropped.values())
     dense_weights, dense_params = sum(p.numel() for p in compressible.values()), _count(dense)
@@ -109,7 +111,7 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: tuple[int, ...]) -> Budg
         bytes=values + index,
         index=index,
         form=form,
-        flops=dense_flops - saved if touched else flops(model, shape)[0],
+        flops=dense_flops - saved if touched and not factors else flops(model, shape)[0] - saved,
         dense_weights=dense_weights,
         dense_params=dense_params,
         dense_bytes=_size(dense),
@@ -119,12 +121,12 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: tuple[int, ...]) -> Budg
     )
 
 
-def flops(model: tnn.Module, shape: tuple[int, ...]) -> tuple[int, dict[str, int]]:
+def flops(model: tnn.Module, shape: Inputs) -> tuple[int, dict[str, int]]:
     """FLOPs of one image, and those in which each weight (not the biases) takes part.
 
     Args:
         model: Any plain module; it is not run itself, but a copy without numbers.
-        shape: Of an image.
+        shape: Of an image, or arguments by name.
 
     Raises:
         ArgumentError: If it takes no such images.
@@ -139,12 +141,15 @@ def flops(model: tnn.Module, shape: tuple[int, ...]) -> tuple[int, dict[str, int
     kind = next((p.dtype for p in ghost.parameters() if p.is_floating_point()), torch.float32)
     try:
         with _Counter(names) as counter:
-            ghost(torch.empty(1, *shape, dtype=kind, device="meta"))
+            if isinstance(shape, Mapping):
+                ghost(**{name: torch.empty_like(value, device="meta") for name, value in shape.items()})
+            else:
+                ghost(torch.empty(1, *shape, dtype=kind, device="meta"))
     except (RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ArgumentError(
             f"budget: the model does not take an image of shape {tuple(shape)} ({reason}); pass (channels, "
-            "height, width) of its data"
+            "height, width) of its data, or arguments by name"
         ) from None
     return counter.whole, counter.of
 
@@ -192,8 +197,9 @@ def _size(model: tnn.Module) -> int:
 
 def _stored(model: tnn.Module, masks: Masks) -> tuple[int, int, str]:
     """Bytes of numbers, bytes of index, and the form."""
-    values, banks = _size(model), banks_of(model)
-    index = sum(WORD * (1 + len(bank.spans)) for bank in banks)
+    values, banks, factors = _size(model), banks_of(model), factors_of(model)
+    bits = sum(factor.index_bytes for factor in factors)
+    values, index = values - bits, bits + sum(bank.index_bytes for bank in banks)
     parameters, names = dict(model.named_parameters(remove_duplicate=False)), set()
     for name, mask in masks.items():
         prefix, _, local = name.rpartition(".")
@@ -203,7 +209,7 @@ def _stored(model: tnn.Module, masks: Masks) -> tuple[int, int, str]:
         index += best.index
         names.add(best.name.removeprefix("pruned, "))
     pruned = f"pruned: {', '.join(sorted(names))}" if masks else ""
-    return values, index, pruned or ("shared" if banks else "dense")
+    return values, index, pruned or ("shared" if banks else "factored" if factors else "dense")
 
 
 def indices(mask: torch.Tensor, itemsize: int) -> list[Cost]:

@@ -13,6 +13,7 @@ import torch
 import torch.nn as tnn
 
 from nn.bridge import mapping_of
+from nn.layers import factors_of
 from nn.sharing import banks_of
 from rpstheory.errors import ArgumentError, BackendError
 from rpstheory.report.files import check_writable, write_bytes
@@ -33,7 +34,7 @@ def export_onnx(model: tnn.Module, args: tuple[Any, ...], path: Path | str) -> N
         BackendError: If onnx or onnxscript is missing.
         DataError: If the file cannot be written.
     """
-    if not banks_of(model):
+    if not (banks_of(model) or factors_of(model)):
         raise ArgumentError("export_onnx: nothing in this model is shared; use torch.onnx.export")
     check_writable(path, "export_onnx")
     program = torch.export.export(model, args)

@@ -14,6 +14,7 @@ import torch.nn as tnn
 
 from nn.bank import Bank, View
 from nn.bridge import drawn, key_of
+from nn.factors import PREFIX, Factor, Product
 from nn.gamma import SCALERS
 from nn.layers import views_of
 from nn.sharing import NAME
@@ -56,6 +57,47 @@ class BankRecord:
             raise ValueError(f"{self.name} has no mapping with a seed")
 
 
+@dataclass(frozen=True)
+class FactorRecord:
+    """A stored matrix.
+
+    Attributes:
+        name: Of the parameter.
+        shape: Rows and columns.
+        block: Of the blocks that are kept or not; None if it is dense.
+    """
+
+    name: str
+    shape: list[int]
+    block: list[int] | None
+
+    def __post_init__(self) -> None:
+        """Check all that can be seen here.
+
+        Raises:
+            ValueError: If no factor is like that.
+        """
+        sizes = [self.shape, *([] if self.block is None else [self.block])]
+        whole = all(len(size) == 2 and all(type(n) is int and n > 0 for n in size) for size in sizes)
+        if not re.fullmatch(rf"(.+\.)?{PREFIX}[0-9]+", self.name) or not whole:
+            raise ValueError(f"no factor is called {self.name!r} and has the shape {self.shape}")
+        if self.block is not None and any(n % b for n, b in zip(self.shape, self.block, strict=True)):
+            raise ValueError(f"blocks of {self.block} do not divide {self.name}")
+
+
+@dataclass(frozen=True)
+class ProductRecord:
+    """A weight that is a product.
+
+    Attributes:
+        links: Name of each factor, and whether it is transposed.
+        flipped: Whether the weight is the transpose of the product.
+    """
+
+    links: list[tuple[str, bool]]
+    flipped: bool
+
+
 def held_by(owner: str, model: Any) -> Held:
     """Every view, parameter and stored buffer of a model, under each of its names.
 
@@ -85,8 +127,8 @@ def held_by(owner: str, model: Any) -> Held:
 
 
 def memory_of(value: Any) -> torch.Tensor:
-    """The tensor itself, or the bank that a view reads."""
-    return value.bank.phi if isinstance(value, View) else value
+    """The tensor itself, or a parameter that a view reads."""
+    return value.memory if isinstance(value, View | Product) else value
 
 
 def stored_forms(held: Held) -> dict[str, str]:
@@ -98,10 +140,11 @@ def stored_forms(held: Held) -> dict[str, str]:
 def dense_forms(held: Held) -> dict[str, str]:
     """What each parameter and buffer is in the dense model; "= name" if it is tied to one before."""
     first, found = _first_names(held), {}
-    banks = {id(value.bank.phi) for value in held.values() if isinstance(value, View)}
+    read = {id(value.bank.phi) for value in held.values() if isinstance(value, View)}
+    read |= {id(tensor) for factor in _factors(held) for tensor in (factor.parameter, factor.bits)}
     for name, value in held.items():
-        what = "parameter" if isinstance(value, View | tnn.Parameter) else "buffer"
-        if id(value) not in banks:
+        what = "parameter" if isinstance(value, View | Product | tnn.Parameter) else "buffer"
+        if id(value) not in read:
             tied = first[id(value)] != name
             found[name] = f"= {first[id(value)]}" if tied else f"{what} {_form(value)}"
     return found
@@ -132,6 +175,37 @@ def bank_records(owner: str, held: Held) -> list[BankRecord]:
         mapping = _described(owner, bank)
         records.append(BankRecord(first[id(bank.phi)], mapping, draws_of(bank.mapping), bank.scaler, scales))
     return records
+
+
+def factor_records(owner: str, held: Held) -> tuple[list[FactorRecord], dict[str, ProductRecord]]:
+    """The records of all factors, and of all weights that are products of them, by the first of their names.
+
+    Raises:
+        ArgumentError: If the model lacks a factor.
+    """
+    first = _first_names(held)
+    for factor in _factors(held):
+        if id(factor.parameter) not in first:
+            raise ArgumentError(
+                f"{owner}: {factor.name} is not a parameter of this model; pass the whole model that was "
+                "shared"
+            )
+    factors = [
+        FactorRecord(first[id(f.parameter)], list(f.shape), None if f.block is None else list(f.block))
+        for f in _factors(held)
+    ]
+    products = {
+        name: ProductRecord([(first[id(f.parameter)], turned) for f, turned in value.links], value.flipped)
+        for name, value in held.items()
+        if isinstance(value, Product) and first[id(value)] == name
+    }
+    return factors, products
+
+
+def _factors(held: Held) -> list[Factor]:
+    """Every factor that is read, once."""
+    products = [value for value in held.values() if isinstance(value, Product)]
+    return list(dict.fromkeys(factor for product in products for factor, _ in product.links))
 
 
 def draws_of(mapping: Any) -> str:

@@ -1,13 +1,15 @@
-"""Modules whose weight is read from a bank: the same class, with a property in place of a parameter.
+"""Modules whose weight is read from a bank, or from factors: the same class, with a property for a parameter.
 
 A shared module is an instance of a subclass of its own class, made once for each class and set of names;
 its forward is the one it had, and ``module.weight`` a tensor that autograd follows into the bank.
 Different are only those that need not form their weight: embeddings, which read the rows of their tokens,
-and a Linear without gradients for a few rows of x; and recurrent networks, which cache their weights.
+a Linear without gradients for a few rows of x, and whatever multiplies by factors one after another; and
+recurrent networks, which cache their weights.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -16,7 +18,10 @@ import torch.nn as tnn
 import torch.nn.functional as tnnf
 
 from nn.bank import View
+from nn.factors import Factor, Product
 from rpstheory.errors import KindError
+
+AnyView = View | Product
 
 _VIEWS = "_views"
 
@@ -39,8 +44,8 @@ def shared_class(base: type, names: tuple[str, ...]) -> type:
     """The subclass of ``base`` that reads the named weights from a bank."""
     body: dict[str, Any] = {name: _property(name) for name in names}
     body |= {"names": names, "__doc__": base.__doc__, "__module__": __name__}
-    own = _OWN_FORWARD.get(base.forward)  # type: ignore[attr-defined]
-    if own is not None and "weight" in names:
+    local, own = _conv1d_forward(base) or _OWN_FORWARD.get(base.forward, ("", None))  # type: ignore[attr-defined]
+    if own is not None and local in names:
         body["forward"] = own
     if issubclass(base, tnn.RNNBase):
         body["_flat_weights"] = property(_flat_weights, _ignore)
@@ -68,7 +73,7 @@ def require_shareable(owner: str, module: tnn.Module, names: tuple[str, ...]) ->
     )
 
 
-def share_parameters(module: tnn.Module, views: dict[str, View]) -> None:
+def share_parameters(module: tnn.Module, views: Mapping[str, AnyView]) -> None:
     """Put the views in the place of the module's parameters of these names."""
     for name in views:
         del module._parameters[name]
@@ -96,9 +101,23 @@ def own_class(module: Any) -> type:
     return type(module).__mro__[2] if isinstance(module, Shared) else type(module)
 
 
-def views_of(module: tnn.Module) -> dict[str, View]:
+def views_of(module: tnn.Module) -> dict[str, Any]:
     """The views of a module by name; empty where nothing is shared."""
     return module.__dict__.get(_VIEWS, {})
+
+
+def factors_of(model: tnn.Module) -> list[Factor]:
+    """The factors that the model's views read, each once, in the order of the model."""
+    views = [view for module in model.modules() for view in views_of(module).values()]
+    links = [factor for view in views if isinstance(view, Product) for factor, _ in view.links]
+    return list(dict.fromkeys(links))
+
+
+def is_conv1d(kind: type) -> bool:
+    """Whether it is the Conv1D of transformers: a Linear whose weight is (inputs, outputs)."""
+    return any(
+        base.__name__ == "Conv1D" and base.__module__ == "transformers.pytorch_utils" for base in kind.__mro__
+    )
 
 
 def _property(name: str) -> property:
@@ -118,11 +137,9 @@ def _ignore(self: Any, value: Any) -> None:
 
 
 def _linear(self: Any, input: torch.Tensor) -> torch.Tensor:
-    view: View = self.__dict__[_VIEWS]["weight"]
-    found = view.product(input)
-    if found is None:
-        return tnnf.linear(input, view.read(), self.bias)
-    return found if self.bias is None else found + self.bias
+    view: AnyView = self.__dict__[_VIEWS]["weight"]
+    found = view.product(input, self.bias)
+    return tnnf.linear(input, view.read(), self.bias) if found is None else found
 
 
 def _embedding(self: Any, input: torch.Tensor) -> torch.Tensor:
@@ -158,8 +175,62 @@ def _embedding_bag(
     )
 
 
-_OWN_FORWARD = {
-    tnn.Linear.forward: _linear,
-    tnn.Embedding.forward: _embedding,
-    tnn.EmbeddingBag.forward: _embedding_bag,
+def _conv1d(self: Any, x: torch.Tensor) -> torch.Tensor:
+    view: AnyView = self.__dict__[_VIEWS]["weight"]  # of a bank: that multiplies by the transpose
+    found = view.product(x, self.bias) if isinstance(view, Product) else None
+    return x @ view.read() + self.bias if found is None else found
+
+
+def attention(
+    self: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    key_padding_mask: torch.Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: torch.Tensor | None = None,
+    average_attn_weights: bool = True,
+    is_causal: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The forward of a MultiheadAttention that calls out_proj, and does not multiply factors out.
+
+    Masks, and attention to other tokens than one's own, are left to the forward of the class.
+    """
+    masked = key_padding_mask is not None or attn_mask is not None or is_causal
+    own = query is key is value and query.ndim == 3 and self.in_proj_weight is not None
+    if masked or not own or self.bias_k is not None or self.add_zero_attn:
+        return own_class(self).forward(  # type: ignore[attr-defined]
+            self, query, key, value, key_padding_mask=key_padding_mask, need_weights=need_weights,
+            attn_mask=attn_mask, average_attn_weights=average_attn_weights, is_causal=is_causal,
+        )  # fmt: skip
+    x = query if self.batch_first else query.transpose(0, 1)
+    heads = _projected(self, x).view(*x.shape[:2], 3, self.num_heads, self.head_dim)
+    q, k, v = heads.permute(2, 0, 3, 1, 4)
+    dropout, weights = self.dropout if self.training else 0.0, None
+    if need_weights:
+        weights = tnnf.dropout(torch.softmax(q @ k.mT / self.head_dim**0.5, dim=3), dropout)
+        y = weights @ v
+        weights = weights.mean(dim=1) if average_attn_weights else weights
+    else:
+        y = tnnf.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    y = self.out_proj(y.transpose(1, 2).flatten(2))
+    return y if self.batch_first else y.transpose(0, 1), weights
+
+
+def _projected(self: Any, x: torch.Tensor) -> torch.Tensor:
+    """Queries, keys and values of all heads."""
+    view = views_of(self).get("in_proj_weight")
+    found = view.product(x, self.in_proj_bias) if isinstance(view, Product) else None
+    return tnnf.linear(x, self.in_proj_weight, self.in_proj_bias) if found is None else found
+
+
+_OWN_FORWARD: dict[Any, tuple[str, Any]] = {
+    tnn.Linear.forward: ("weight", _linear),
+    tnn.Embedding.forward: ("weight", _embedding),
+    tnn.EmbeddingBag.forward: ("weight", _embedding_bag),
+    tnn.MultiheadAttention.forward: ("in_proj_weight", attention),
 }
+
+
+def _conv1d_forward(base: type) -> tuple[str, Any] | None:
+    return ("weight", _conv1d) if is_conv1d(base) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch.nn as tnn
 
 from nn.bank import View
+from nn.factors import Factor, Product
 from nn.gamma import Stretches
-from nn.layers import own_class, views_of
+from nn.layers import factors_of, own_class, views_of
 from nn.sharing import banks_of
 from rpstheory.errors import BackendError
 
@@ -31,10 +33,11 @@ class Row:
         stored_params: Elements that are stored for it; of a bank the part that its weights take.
         disk_bytes: In a checkpoint, less the header.
         resident_bytes: Held between steps, Gamma included.
-        index_bytes: Of stored cells and signs.
-        scale: lambda, where the tensor is shared.
+        index_bytes: Of stored cells and signs, or of the bits of sparse factors.
+        scale: lambda, where the tensor is in a bank.
         load: Least and greatest number of weights in a cell of its bank.
         gamma: Least and greatest Gamma of its bank.
+        ranks: Between the factors whose product the tensor is, if it is one.
     """
 
     name: str
@@ -44,10 +47,16 @@ class Row:
     stored_params: float
     disk_bytes: float
     resident_bytes: float
-    index_bytes: int = 0
+    index_bytes: float = 0
     scale: float | None = None
     load: tuple[int, int] | None = None
     gamma: tuple[float, float] | None = None
+    ranks: tuple[int, ...] | None = None
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is read from a bank or from factors."""
+        return self.scale is not None or self.ranks is not None
 
 
 @dataclass(frozen=True)
@@ -57,7 +66,7 @@ class Report:
     Attributes:
         rows: One for each tensor.
         weights: n, compressible weights that are shared.
-        cells: m, cells of all banks.
+        cells: m, cells of all banks and numbers of all factors.
         remarks: What the plan chose, in words.
     """
 
@@ -99,10 +108,11 @@ class Report:
     @property
     def summary(self) -> str:
         """One line."""
-        index = sum(row.index_bytes for row in self.rows)
+        index = round(sum(row.index_bytes for row in self.rows))
+        numbers = "numbers of factors" if any(row.ranks for row in self.rows) else "cells"
         return (
             f"{self.compression:.4g}x of the compressible weights ({self.weights:,} in {self.cells:,} "
-            f"cells), {self.total_compression:.4g}x in total ({self.dense_params:,} parameters in "
+            f"{numbers}), {self.total_compression:.4g}x in total ({self.dense_params:,} parameters in "
             f"{self.stored_params:,}); {self.disk_bytes:,} bytes of tensors on disk, "
             f"{self.resident_bytes:,} at rest, {index:,} of index"
         )
@@ -110,8 +120,8 @@ class Report:
     @property
     def lines(self) -> tuple[Row, ...]:
         """What tables show: every shared tensor, and one line each for what stays dense and for buffers."""
-        shared = [row for row in self.rows if row.scale is not None]
-        dense = [row for row in self.rows if row.scale is None and row.kind != "buffer"]
+        shared = [row for row in self.rows if row.shared]
+        dense = [row for row in self.rows if not row.shared and row.kind != "buffer"]
         buffers = [row for row in self.rows if row.kind == "buffer"]
         return (*shared, *_together("dense tensors", dense), *_together("buffers", buffers))
 
@@ -130,11 +140,12 @@ class Report:
 
     def to_markdown(self) -> str:
         """A table and the summary."""
+        heads, *body = _cells(self.lines)
         lines = [
-            "| " + " | ".join(_HEAD) + " |",
-            "| :-- | :-- | " + " | ".join(["--:"] * (len(_HEAD) - 2)) + " |",
+            "| " + " | ".join(heads) + " |",
+            "| :-- | :-- | " + " | ".join(["--:"] * (len(heads) - 2)) + " |",
         ]
-        lines += ["| " + " | ".join(cells) + " |" for cells in map(_cells, self.lines)]
+        lines += ["| " + " | ".join(cells) + " |" for cells in body]
         return "\n".join([*lines, "", self.summary, *(f"- {text}" for text in self.remarks)]) + "\n"
 
     def to_pandas(self) -> Any:
@@ -154,24 +165,26 @@ class Report:
         from rich.table import Table
 
         table = Table(box=None, caption=self.summary, caption_justify="left", caption_style="none")
-        for place, head in enumerate(_HEAD):
+        heads, *body = _cells(self.lines)
+        for place, head in enumerate(heads):
             table.add_column(head, justify="left" if place < 2 else "right")
-        for row in self.lines:
-            table.add_row(*_cells(row))
+        for cells in body:
+            table.add_row(*cells)
         return table
 
     def __str__(self) -> str:
         """The table and the summary as plain text."""
-        heads, body = list(_HEAD), [_cells(row) for row in self.lines]
-        width = [max(len(line[c]) for line in [heads, *body]) for c in range(len(heads))]
+        cells = _cells(self.lines)
+        width = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = []
-        for line in [heads, *body]:
+        for line in cells:
             left = [cell.ljust(width[c]) for c, cell in enumerate(line[:2])]
             lines.append("  ".join(left + [cell.rjust(width[c + 2]) for c, cell in enumerate(line[2:])]))
         return "\n".join([*(line.rstrip() for line in lines), self.summary, *self.remarks])
 
 
-_HEAD = ("name", "kind", "shape", "dense", "stored", "bytes", "at rest", "index", "lambda", "load", "Gamma")
+_HEAD = ("name", "kind", "shape", "dense", "stored", "bytes", "at rest", "index")
+_OF_BANKS = ("lambda", "load", "Gamma")
 
 
 def report(model: tnn.Module) -> Report:
@@ -183,11 +196,16 @@ def report(model: tnn.Module) -> Report:
     banks = banks_of(model)
     gamma = {id(bank): bank.gamma for bank in banks}
     rows: list[Row] = []
+    factors, uses = factors_of(model), _uses(model)
     seen = {id(bank.phi) for bank in banks}
+    seen |= {id(tensor) for factor in factors for tensor in (factor.parameter, factor.bits)}
     for prefix, module in model.named_modules():
         dot = f"{prefix}." if prefix else ""
         for local, view in views_of(module).items():
-            rows.append(_of_view(dot + local, module, view, gamma[id(view.bank)], id(view) in seen))
+            if isinstance(view, Product):
+                rows.append(_of_product(dot + local, module, view, uses, id(view) in seen))
+            else:
+                rows.append(_of_view(dot + local, module, view, gamma[id(view.bank)], id(view) in seen))
             seen.add(id(view))
         for local, parameter in module._parameters.items():
             if parameter is None or id(parameter) in seen:
@@ -202,8 +220,38 @@ def report(model: tnn.Module) -> Report:
                 size = buffer.numel() * buffer.element_size()
                 kept = 0 if local in module._non_persistent_buffers_set else size
                 rows.append(Row(dot + local, "buffer", tuple(buffer.shape), 0, buffer.numel(), kept, size))
-    weights, cells = sum(bank.n for bank in banks), sum(bank.mapping.m for bank in banks)
-    return Report(tuple(rows), weights, cells, tuple(remark(b.mapping, b.n) for b in banks))
+    weights = sum(row.dense_params for row in rows if row.shared)
+    cells = sum(bank.mapping.m for bank in banks) + sum(factor.parameter.numel() for factor in factors)
+    remarks = [remark(bank.mapping, bank.n) for bank in banks]
+    if factors:
+        several = sum(uses[factor] > 1 for factor in factors)
+        remarks.append(f"{len(factors)} factors, {several} of them in several weights")
+    return Report(tuple(rows), weights, cells, tuple(remarks))
+
+
+def _uses(model: tnn.Module) -> dict[Factor, int]:
+    """How many weights read each factor."""
+    views = {id(view): view for module in model.modules() for view in views_of(module).values()}
+    products = [view for view in views.values() if isinstance(view, Product)]
+    return Counter(factor for product in products for factor in {factor for factor, _ in product.links})
+
+
+def _of_product(name: str, module: tnn.Module, view: Product, uses: dict[Factor, int], again: bool) -> Row:
+    """A weight takes an equal part of each factor that several read."""
+    parts = {} if again else {factor: 1 / uses[factor] for factor, _ in view.links}
+    index = sum(part * factor.index_bytes for factor, part in parts.items())
+    size = index + sum(part * factor.parameter.nbytes for factor, part in parts.items())
+    return Row(
+        name=name,
+        kind=own_class(module).__name__,
+        shape=view.shape,
+        dense_params=0 if again else prod(view.shape),
+        stored_params=sum(part * factor.parameter.numel() for factor, part in parts.items()),
+        disk_bytes=size,
+        resident_bytes=size,
+        index_bytes=index,
+        ranks=view.sizes[1:-1],
+    )
 
 
 def remark(mapping: Any, n: int) -> str:
@@ -245,7 +293,18 @@ def _together(what: str, rows: list[Row]) -> list[Row]:
     return [Row(name=f"{len(rows)} {what}", kind="", shape=(), **totals)]
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(rows: tuple[Row, ...]) -> list[tuple[str, ...]]:
+    """The heads and a line for each row; ranks, and what only banks have, where there are any."""
+    factored, banked = any(row.ranks is not None for row in rows), any(row.scale is not None for row in rows)
+    heads = (*_HEAD, *(("rank",) if factored else ()), *(_OF_BANKS if banked or not factored else ()))
+    lines = [heads]
+    for row in rows:
+        ranks = ("" if row.ranks is None else " ".join(map(str, row.ranks)),) if factored else ()
+        lines.append((*_of_row(row), *ranks, *(_of_bank(row) if banked or not factored else ())))
+    return lines
+
+
+def _of_row(row: Row) -> tuple[str, ...]:
     return (
         row.name,
         row.kind,
@@ -254,7 +313,12 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{row.stored_params:,.0f}",
         f"{row.disk_bytes:,.0f}",
         f"{row.resident_bytes:,.0f}",
-        f"{row.index_bytes:,}",
+        f"{row.index_bytes:,.0f}",
+    )
+
+
+def _of_bank(row: Row) -> tuple[str, ...]:
+    return (
         "" if row.scale is None else f"{row.scale:.4g}",
         "" if row.load is None else _range(*row.load),
         "" if row.gamma is None else _range(*row.gamma),

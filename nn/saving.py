@@ -9,6 +9,11 @@ The file holds every bank, and every parameter and buffer that is not shared. On
      "banks": [{"name": "shared_bank", "mapping": {"mapping": "Fold", "n": 24, "m": 8, "seed": 11},
                 "draws": "…", "scaler": "gamma", "scales": {"table.weight": 0.5}}]}
 
+Where weights are products of factors, the version is 2 and two entries more say which::
+
+    "factors": [{"name": "factor_0", "shape": [4, 2], "block": null}, …],
+    "products": {"head.weight": {"links": [["factor_0", false], ["factor_1", false]], "flipped": true}}
+
 ``sha256`` is the digest of the whole file with 64 zeros in its own place. It shows every change, but it is
 no signature: whoever makes a file can compute it. So a file is loaded only if the model, once it holds what
 the file says, would be described by the same words.
@@ -19,8 +24,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from itertools import accumulate
 from math import prod
 from pathlib import Path
@@ -33,13 +38,17 @@ from safetensors import torch as safetensors
 
 from nn.bank import Bank, View
 from nn.bridge import Factory, mapping_of, require_conforming
+from nn.factors import BITS, Factor, Product, count_of
 from nn.gamma import Scaler, Span
 from nn.inventory import (
     BankRecord,
+    FactorRecord,
     Held,
+    ProductRecord,
     bank_records,
     dense_forms,
     draws_of,
+    factor_records,
     held_by,
     memory_of,
     stored_forms,
@@ -50,7 +59,7 @@ from rpstheory.mappings import AbstractSharing
 from rpstheory.report.files import write_bytes, write_text
 
 FORMAT = "rps-checkpoint"
-VERSION = 1
+VERSIONS = 1, 2  # without factors, and with them
 TENSORS, DESCRIPTION = "model.safetensors", "model.json"  # the files of a folder
 BLANK = "0" * 64
 NONSENSE = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
@@ -79,13 +88,13 @@ def save(model: tnn.Module, path: str | os.PathLike[str]) -> None:
     if not os.fspath(path):
         raise ArgumentError("save: an empty path came; pass a file, or a folder with a slash at its end")
     held = held_by("save", model)
-    forms, records = dense_forms(held), bank_records("save", held)
-    if not records:
+    said = _described("save", held)
+    if not (said.banks or said.factors):
         raise ArgumentError("save: nothing in this model is shared; pass a model of nn.share or nn.load")
     whole = torch.contiguous_format
     tensors = {name: held[name].detach().cpu().clone(memory_format=whole) for name in stored_forms(held)}
     try:
-        blank = safetensors.save(tensors, {FORMAT: _text(BLANK, forms, records)})
+        blank = safetensors.save(tensors, {FORMAT: said.text(BLANK)})
     except KeyError as error:
         raise KindError(f"save: safetensors cannot store {error}; cast the tensors of that kind") from None
     seal = hashlib.sha256(blank).hexdigest()
@@ -100,7 +109,7 @@ def save(model: tnn.Module, path: str | os.PathLike[str]) -> None:
         reason = error.strerror or error
         raise DataError(f"save: {place} cannot be written ({reason}); choose another path") from None
     write_bytes(place / TENSORS, content, "save")
-    write_text(place / DESCRIPTION, _text(seal, forms, records), "save")
+    write_text(place / DESCRIPTION, said.text(seal), "save")
 
 
 def load(
@@ -128,28 +137,34 @@ def load(
         KindError: If no model came, or it has a part that cannot be loaded into.
     """
     place = os.fspath(path)
-    forms, records, tensors = _read(place)
-    if mapping is not None and not any("custom" in record.mapping for record in records):
+    said, tensors = _read(place)
+    if mapping is not None and not any("custom" in record.mapping for record in said.banks):
         raise ArgumentError(f"load: mapping came, and {place} needs none; leave it out")
     target: Any = model() if callable(model) and not isinstance(model, tnn.Module) else model
     held = held_by("load", target)
-    _require_same(place, forms, dense_forms(held))
+    _require_same(place, said.forms, dense_forms(held))
     banks: dict[str, Bank] = {}
-    views: dict[int, View] = {}
-    for record in records:
+    views: dict[int, View | Product] = {}
+    for record in said.banks:
         bank = banks[record.name] = _bank(place, record, tensors[record.name], held, mapping)
         for name, span in zip(record.scales, bank.spans, strict=True):
             views[id(held[name])] = View(bank, span.first, tuple(held[name].shape), span.scale)
+    factors = {record.name: _factor(place, record, said, tensors, held) for record in said.factors}
+    for name, product in said.products.items():
+        links = tuple((factors[factor], turned) for factor, turned in product.links)
+        views[id(held[name])] = Product(links, tuple(held[name].shape), product.flipped)
     after: Held = {name: views.get(id(value), value) for name, value in held.items()}
     after |= {name: bank.phi for name, bank in banks.items()}
-    shared = {id(value) for value in held.values() if isinstance(value, View)}
+    after |= {name: factor.parameter for name, factor in factors.items()}
+    after |= {name + BITS: factor.bits for name, factor in factors.items() if factor.block is not None}
+    shared = {id(value) for value in held.values() if isinstance(value, View | Product)}
     same = shared in (set(), set(views)) and stored_forms(after) == stored_forms(tensors)
-    if not same or dense_forms(after) != forms or bank_records("load", after) != records:
+    if not same or not _multiply(views.values()) or _described("load", after) != said:
         raise DataError(
             f"load: {place} contradicts itself, or the model is shared otherwise; pass what nn.save wrote, "
             "and the model as it was before nn.share"
         )
-    _put(target, banks, after)
+    _put(target, banks, factors, after)
     with torch.inference_mode():  # in which every tensor may be written to
         for name, tensor in tensors.items():
             after[name].copy_(tensor)
@@ -161,12 +176,40 @@ def load(
 # ------------------------------------------------------------------------------------- the file
 
 
-def _text(seal: str, forms: Forms, records: list[BankRecord]) -> str:
-    banks = [asdict(record) for record in records]
-    return json.dumps({"version": VERSION, "sha256": seal, "model": forms, "banks": banks}, indent=1)
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint says of a model.
+
+    Attributes:
+        forms: What each parameter and buffer is in the dense model.
+        banks: Those that are read.
+        factors: Those that are read.
+        products: The weights that are read from factors.
+    """
+
+    forms: Forms
+    banks: list[BankRecord]
+    factors: list[FactorRecord]
+    products: dict[str, ProductRecord]
+
+    def text(self, seal: str) -> str:
+        """As JSON, with the digest of the file."""
+        banks = [asdict(record) for record in self.banks]
+        whole = {"version": 1, "sha256": seal, "model": self.forms, "banks": banks}
+        if self.factors:
+            whole |= {
+                "version": 2,
+                "factors": [asdict(record) for record in self.factors],
+                "products": {name: asdict(record) for name, record in self.products.items()},
+            }
+        return json.dumps(whole, indent=1)
 
 
-def _read(path: str) -> tuple[Forms, list[BankRecord], Tensors]:
+def _described(owner: str, held: Held) -> Description:
+    return Description(dense_forms(held), bank_records(owner, held), *factor_records(owner, held))
+
+
+def _read(path: str) -> tuple[Description, Tensors]:
     """What a checkpoint says of the model and of the banks, and its tensors.
 
     Raises:
@@ -188,20 +231,20 @@ def _read(path: str) -> tuple[Forms, list[BankRecord], Tensors]:
         raise DataError(
             f"load: {path} is cut off or holds no shared model ({_brief(error)}); pass what nn.save wrote"
         ) from None
-    if version != VERSION:
+    if version not in VERSIONS:
         raise DataError(
-            f"load: {path} has version {_brief(version)} of the format, and version {VERSION} is known here; "
-            "update this package"
+            f"load: {path} has version {_brief(version)} of the format, and version {VERSIONS[-1]} is known "
+            "here; update this package"
         )
     if hashlib.sha256(blank).hexdigest() != seal or beside not in (None, text.encode()):
         raise DataError(f"load: {path} was changed after it was saved; get the original")
     try:
-        records = _understood(text, said, tensors)
+        found = _understood(text, said, tensors)
     except NONSENSE as error:
         raise DataError(
             f"load: {path} contradicts itself ({_brief(error)}); pass what nn.save wrote"
         ) from None
-    return said["model"], records, tensors
+    return found, tensors
 
 
 def _parsed(text: str | bytes) -> Any:
@@ -213,8 +256,8 @@ def _parsed(text: str | bytes) -> Any:
     return json.loads(text, object_pairs_hook=unique)
 
 
-def _understood(text: str, said: dict[str, Any], tensors: Tensors) -> list[BankRecord]:
-    """The banks of a description.
+def _understood(text: str, said: dict[str, Any], tensors: Tensors) -> Description:
+    """A description, from its parts.
 
     Raises:
         ValueError: If it is not one that :func:`save` writes.
@@ -225,9 +268,21 @@ def _understood(text: str, said: dict[str, Any], tensors: Tensors) -> list[BankR
         raise ValueError("a bank has weights that cannot be shared")
     if not all(tensors[r.name].ndim == 1 and tensors[r.name].is_floating_point() for r in records):
         raise ValueError("a bank is no row of floating-point numbers")
-    if _text(said["sha256"], said["model"], records) != text:
+    factors = [FactorRecord(**record) for record in said.get("factors", ())]
+    products = {name: _product(record) for name, record in said.get("products", {}).items()}
+    if not all(said_of[name].startswith("parameter") for name in products) or set(shared) & set(products):
+        raise ValueError("a weight that cannot be a product is one")
+    found = Description(said_of, records, factors, products)
+    if found.text(said["sha256"]) != text:
         raise ValueError("it is not written as nn.save writes it")
-    return records
+    return found
+
+
+def _product(record: dict[str, Any]) -> ProductRecord:
+    links = [(name, turned) for name, turned in record["links"]]
+    if not links or not all(type(name) is str and type(turned) is bool for name, turned in links):
+        raise ValueError("a product has no factors")
+    return ProductRecord(links, record["flipped"])
 
 
 def _brief(what: object) -> str:
@@ -275,6 +330,44 @@ def _bank(path: str, record: BankRecord, phi: torch.Tensor, held: Held, factory:
     return Bank(owner, local, mapping, list(spans), cast(Scaler, record.scaler))
 
 
+def _factor(path: str, record: FactorRecord, said: Description, tensors: Tensors, held: Held) -> Factor:
+    """The factor that a record describes, with an owner of its own; its numbers are still missing.
+
+    Raises:
+        DataError: If the file does not hold such numbers.
+    """
+    numbers, bits = tensors.get(record.name), tensors.get(record.name + BITS)
+    readers = [n for n, product in said.products.items() if record.name in dict(product.links)]
+    if numbers is None or not readers or not _fits(record, numbers, bits):
+        raise DataError(f"load: {path} contradicts itself ({record.name}); pass what nn.save wrote")
+    device, local = memory_of(held[readers[0]]).device, record.name.rpartition(".")[2]
+    owner = tnn.Module()
+    fresh = tnn.Parameter(torch.empty_like(numbers, device=device))
+    owner.register_parameter(local, held.get(record.name, fresh))
+    if bits is not None and record.block is not None:
+        owner.register_buffer(
+            local + BITS, held.get(record.name + BITS, torch.empty_like(bits, device=device))
+        )
+    block = None if record.block is None else (record.block[0], record.block[1])
+    return Factor(owner, local, (record.shape[0], record.shape[1]), block)
+
+
+def _fits(record: FactorRecord, numbers: torch.Tensor, bits: torch.Tensor | None) -> bool:
+    """Whether so many numbers are stored as the record and the bits say."""
+    if record.block is None:
+        return bits is None and list(numbers.shape) == record.shape and numbers.is_floating_point()
+    if bits is None or bits.dtype != torch.uint8 or bits.ndim != 1:
+        return False
+    size, places = prod(record.block), prod(record.shape) // prod(record.block)
+    return len(bits) == -(-places // 8) and list(numbers.shape) == [size * count_of(bits, places)]
+
+
+def _multiply(views: Iterable[View | Product]) -> bool:
+    """Whether all products have factors that can be multiplied, and the shape of their weight."""
+    products = [view for view in views if isinstance(view, Product)]
+    return all(product.fits for product in products)
+
+
 def _mapping(path: str, record: BankRecord, n: int, m: int, factory: Factory | None) -> Any:
     """The mapping of a bank.
 
@@ -308,27 +401,29 @@ def _mapping(path: str, record: BankRecord, n: int, m: int, factory: Factory | N
     return made
 
 
-def _put(model: tnn.Module, banks: dict[str, Bank], after: Held) -> None:
+def _put(model: tnn.Module, banks: dict[str, Bank], factors: dict[str, Factor], after: Held) -> None:
     """Make a model hold these views and banks; if that is impossible, it is as it was.
 
     Raises:
-        DataError: If it has no room for a bank.
+        DataError: If it has no room for a bank or a factor.
     """
     modules = dict(model.named_modules())
-    places: dict[tnn.Module, dict[str, View]] = {}
+    places: dict[tnn.Module, dict[str, View | Product]] = {}
     for name, value in after.items():
-        if isinstance(value, View):
+        if isinstance(value, View | Product):
             place, _, local = name.rpartition(".")
             places.setdefault(modules[place], {})[local] = value
-    for name, bank in banks.items():
+    for name, each in (banks | factors).items():
         owner = modules.get(name.rpartition(".")[0])
-        if owner is None or (bank.name not in owner._parameters and hasattr(owner, bank.name)):
+        if owner is None or (each.name not in owner._parameters and hasattr(owner, each.name)):
             raise DataError(f"load: the model has no room for {name}; pass the model that was saved")
     for module, own in places.items():
         require_shareable("load", module, tuple(own))
     for name, bank in banks.items():
         phi, bank.owner = bank.phi, modules[name.rpartition(".")[0]]
         bank.owner.register_parameter(bank.name, phi)
+    for name, factor in factors.items():
+        factor.move(modules[name.rpartition(".")[0]])
     for module, own in places.items():
         if views_of(module):
             views_of(module).update(own)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterable
 from collections.abc import Mapping as Dict
 from typing import Any, Literal
@@ -12,9 +14,10 @@ import torch.nn as tnn
 
 from nn.bank import Bank, Law, View, numbers
 from nn.bridge import Mapping, drawn
+from nn.factors import Product
 from nn.gamma import Scaler, Span
 from nn.kernels.reference import add_at
-from nn.layers import require_shareable, restore_parameters, share_parameters, views_of
+from nn.layers import factors_of, require_shareable, restore_parameters, share_parameters, views_of
 from nn.patterns import one_of
 from nn.planning import Found, Group, Plan, Scope, plan, survey
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
@@ -94,7 +97,7 @@ def share(
     shared = {w.name: found[w.name] for group in what.groups for w in group.weights}
     scales = {name: _scale(name, weight, init) for name, weight in shared.items()}
     weighing = _checked(importance, shared, init)
-    target = model if inplace else _copy(model, shared)
+    target = model if inplace else copied(model, shared)
     dense = {name: weight.detach() for name, weight in shared.items()}
     for group, bank in zip(what.groups, apply(target, what, scales), strict=True):
         with torch.no_grad():
@@ -145,9 +148,15 @@ def apply(model: tnn.Module, what: Plan, scales: Dict[str, float]) -> list[Bank]
         model.register_parameter(bank.name, phi)
     for module, views in places.items():
         share_parameters(module, views)
+    sign(model)
+    return banks
+
+
+def sign(model: tnn.Module) -> None:
+    """From now on its states say how weights are read from them, and only such are loaded."""
+    unsign(model)
     model._register_state_dict_hook(_sign)  # type: ignore[no-untyped-call]
     model.register_load_state_dict_pre_hook(_compare)  # type: ignore[no-untyped-call]
-    return banks
 
 
 def _sign(model: tnn.Module, state: Any, prefix: str, metadata: dict[str, Any]) -> None:
@@ -171,10 +180,20 @@ def _compare(model: tnn.Module, state: Any, prefix: str, metadata: dict[str, Any
 
 
 def _signatures(model: tnn.Module) -> dict[str, str]:
-    return {bank.name: bank.signature for bank in banks_of(model) if bank.owner is model}
+    found = {bank.name: bank.signature for bank in banks_of(model) if bank.owner is model}
+    chains = {
+        f"{prefix}.{local}": view.signature
+        for prefix, module in model.named_modules()
+        for local, view in views_of(module).items()
+        if isinstance(view, Product)
+    }
+    if chains:
+        found["factors"] = hashlib.sha256(json.dumps(chains).encode()).hexdigest()
+    return found
 
 
-def _unhook(model: tnn.Module) -> None:
+def unsign(model: tnn.Module) -> None:
+    """The opposite of :func:`sign`."""
     for hooks in (model._state_dict_hooks, model._load_state_dict_pre_hooks):
         for key, hook in list(hooks.items()):
             if getattr(hook, "hook", hook) in (_sign, _compare):
@@ -234,22 +253,25 @@ def to_dense(model: tnn.Module) -> tnn.Module:
     Raises:
         ArgumentError: If nothing in it is shared.
     """
-    if not banks_of(model):
+    if not (banks_of(model) or factors_of(model)):
         raise ArgumentError("to_dense: nothing in this model is shared; pass a model of nn.share or nn.load")
     plain = copy.deepcopy(model)
-    copied = banks_of(plain)
+    banks, factors = banks_of(plain), factors_of(plain)
     made: dict[int, tnn.Parameter] = {}
     for module in list(plain.modules()):
         views = views_of(module)
         for view in views.values():
             if id(view) not in made:
                 weight = view.read().detach().clone()
-                made[id(view)] = tnn.Parameter(weight, requires_grad=view.bank.phi.requires_grad)
+                made[id(view)] = tnn.Parameter(weight, requires_grad=view.requires_grad)
         if views:
             restore_parameters(module, {name: made[id(view)] for name, view in views.items()})
-    for bank in copied:
+    for bank in banks:
         delattr(bank.owner, bank.name)
-        _unhook(bank.owner)
+    for factor in factors:
+        factor.remove()
+    for owner in {*(bank.owner for bank in banks), *(factor.owner for factor in factors)}:
+        unsign(owner)
     return plain
 
 
@@ -261,8 +283,8 @@ def banks_of(model: tnn.Module) -> list[Bank]:
     """
     if not isinstance(model, tnn.Module):
         raise KindError(f"nn: {type(model).__name__} came; a torch.nn.Module is needed")
-    found = {id(v.bank): v.bank for module in model.modules() for v in views_of(module).values()}
-    return list(found.values())
+    views = [view for module in model.modules() for view in views_of(module).values()]
+    return list({id(view.bank): view.bank for view in views if isinstance(view, View)}.values())
 
 
 def _scale(name: str, weight: torch.Tensor, init: Init) -> float:
@@ -313,7 +335,7 @@ def _checked(
     return importance
 
 
-def _copy(model: tnn.Module, shared: Dict[str, torch.Tensor]) -> Any:
+def copied(model: tnn.Module, shared: Dict[str, torch.Tensor]) -> Any:
     """A deep copy in which the weights that will be shared are still the old ones.
 
     Raises:

@@ -529,7 +529,7 @@ FALSE = {
     "there is something more": (lambda d: d.update(more=1), WRITTEN),
     "the names are in another order": (lambda d: d.update(version=d.pop("version")), WRITTEN),
     "the version is true": (lambda d: d.update(version=True), WRITTEN),
-    "the version is newer": (lambda d: d.update(version=2), "has version 2 of the format"),
+    "the version is newer": (lambda d: d.update(version=3), "has version 3 of the format"),
     "the version is text": (lambda d: d.update(version="1"), "has version 1 of the format"),
 }  # fmt: skip
 

@@ -1,0 +1,121 @@
+r"""Low rank in the norm of the activations: what per-layer SVD and Basis Sharing have in common.
+
+With S'S = X'X, the error of the outputs is that of the weights in another norm, |X dW|_F = |S dW|_F, and the
+best W of rank k is had from the singular vectors of S W (Eckart and Young).
+
+Source: SVD-LLM, arXiv 2403.07378; Basis Sharing, arXiv 2410.03765, in the form of its code: the paper prints
+S S' = X'X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from math import floor
+
+import torch
+
+from nn.cross_layer.adapters import Projection
+from nn.cross_layer.method import Task, Unit
+from nn.cross_layer.work import Work
+from rpstheory.errors import ArgumentError
+
+REPAIR = 7e-6  # added beyond the smallest eigenvalue; as published
+
+SOURCES = {"k": "q", "v": "q", "up": "gate"}  # roles that read the same input as another
+
+Share = tuple[Projection, ...]
+
+
+def whitener(gram: torch.Tensor) -> torch.Tensor:
+    """The upper triangular S with S'S = gram, (d, d) float64.
+
+    If ``gram`` is not positive definite, (7e-6 - its smallest eigenvalue) I is added, as published; and ten
+    times as much, again and again, where its size is such that this is lost in rounding.
+
+    Args:
+        gram: (d, d) float64, symmetric.
+    """
+    factor, wrong = torch.linalg.cholesky_ex(gram, upper=True)
+    step = REPAIR
+    while bool(wrong):
+        shift = step - torch.linalg.eigvalsh(gram)[0]
+        factor, wrong = torch.linalg.cholesky_ex(gram + shift * torch.eye(len(gram)).to(gram), upper=True)
+        step *= 10
+    return factor
+
+
+def rank_of(share: Share, kept: Fraction) -> int:
+    """The rank at which a shared basis and the coefficients of every layer keep a part of the numbers.
+
+    k = floor(d1 d2 n x / (d1 + d2 n)) for n matrices of d1 x d2 side by side, of which x is kept.
+    """
+    n, rows, columns = len(share), share[0].rows, share[0].columns
+    return floor(rows * columns * n * kept / (rows + columns * n))
+
+
+def unit_of(share: Share, task: Task) -> Unit:
+    """What a share costs.
+
+    Raises:
+        ArgumentError: If its rank would be 0.
+    """
+    rank, first = rank_of(share, task.kept), share[0]
+    if rank < 1:
+        least = Fraction(first.rows + first.columns * len(share), first.rows * first.columns * len(share))
+        raise ArgumentError(
+            f"share_layers: the budget keeps {float(task.kept):.3g} of the projections, with which "
+            f"{label_of(share)} ({first.form}) reach no rank of 1; keep at least {float(least):.3g} of them "
+            f"(compression {float(1 / least):.4g}), or exclude them"
+        )
+    count = rank * (first.rows + first.columns * len(share))
+    return Unit(label_of(share), tuple(p.name for p in share), rank, count * first.itemsize)
+
+
+def label_of(share: Share) -> str:
+    """In words."""
+    layers = [str(p.layer) for p in share]
+    return f"{share[0].role} of layer{'s' * (len(layers) > 1)} {', '.join(layers)}"
+
+
+def weights_of(work: Work, share: Share) -> torch.Tensor:
+    """[W1 … Wn], (d1, n d2) float64."""
+    return torch.cat([work.weight(p.name).double() for p in share], dim=1)
+
+
+def gathered(work: Work, shares: Iterable[Share]) -> Iterator[tuple[Share, torch.Tensor]]:
+    """Each share with the sum of its layers' X'X, as soon as the last of its layers has been run.
+
+    A share whose stage (of its label) is kept already comes first, with nothing summed.
+    """
+    waiting: dict[Share, set[str]] = {}
+    for share in shares:
+        if work.has(label_of(share)):
+            yield share, torch.empty(0)
+        else:
+            waiting[share] = {p.name for p in share}
+    sums: dict[Share, torch.Tensor] = {}
+    for layer in work.stream() if waiting else ():
+        mine = {p.name: share for share in waiting for p in share if p.block == layer.block}
+        grams = layer.grams(list(mine))
+        for name, share in mine.items():
+            sums[share] = sums[share] + grams[name] if share in sums else grams[name]
+            waiting[share].discard(name)
+        grams.clear()
+        for share in [share for share, names in waiting.items() if not names]:
+            del waiting[share]
+            yield share, sums.pop(share)
+        if not waiting:
+            return
+
+
+def cost_of_svd(rows: int, columns: int) -> int:
+    """Operations of a thin singular value decomposition, roughly (Golub and Van Loan, table 8.6.1)."""
+    small, large = sorted((rows, columns))
+    return 14 * large * small**2 + 8 * small**3
+
+
+def cost_of_gram(shares: Sequence[Share], tokens: int) -> int:
+    """Operations of all X'X; projections of one block that read the same input need one."""
+    inputs = {(p.block, SOURCES.get(p.role, p.role)): p.rows for share in shares for p in share}
+    return sum(2 * tokens * rows**2 for rows in inputs.values())
