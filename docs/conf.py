@@ -29,6 +29,7 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_inherit_docstrings = False
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [("py:(class|exc|obj|data|mod)", ".*")]  # functions named in words must be found
 
@@ -36,7 +37,7 @@ os.environ["COLUMNS"] = "100"  # of the help texts
 html_theme = "furo"
 html_title = project
 html_extra_path = ["_root"]
-html_show_sourcelink = False
+html_show_sourcelink = html_show_copyright = False
 
 
 def setup(app: Sphinx) -> None:

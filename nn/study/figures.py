@@ -1,0 +1,196 @@
+"""Figures of a study: each draws what the analysis found, and nothing that is not in its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from nn.plotting import COLORS, DENSE, MARKERS, half_interval
+from nn.study.analysis import Continuity, Scaling, Setting, Spot, Sweep, learned
+from rpstheory.report.figures.style import INK, MUTED, RULE, styled, ticks_in_words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH = 9.2  # inches
+LOW = 0.02  # of the height of a panel, where runs without a result are marked
+ROOM = 0.03  # below 0 and above 1
+SPREAD = 0.05  # of a decade, between the first and the last of several points at one place
+
+Look = dict[str, Any]
+
+
+def look(place: int) -> Look:
+    """Told apart without colours too: by markers, and from the seventh on by dashes and hollow markers."""
+    color = COLORS[place % len(COLORS)]
+    late = place >= len(COLORS)
+    return {
+        "color": color, "marker": MARKERS[place % len(MARKERS)], "linestyle": "--" if late else "-",
+        "markerfacecolor": "none" if late else color, "markersize": 5,
+    }  # fmt: skip
+
+
+def looks(labels: Sequence[str]) -> dict[str, Look]:
+    """A look for each label; the dense model stands apart."""
+    others = [label for label in labels if label != DENSE]
+    dense = {DENSE: {"color": INK, "marker": "*", "linestyle": ":", "markersize": 8}}
+    return {label: look(place) for place, label in enumerate(others)} | dense
+
+
+@styled
+def pareto(setting: Setting) -> Figure:
+    """Accuracy against parameters and against bytes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    drawn = looks(list(setting.lines))
+    for axes, cost, words in zip(
+        panels, ("params", "bytes"), ("parameters stored", "bytes stored, index included"), strict=True
+    ):
+        for place, (label, spots) in enumerate(setting.lines.items()):
+            shift = 10 ** (SPREAD * (place / max(1, len(setting.lines) - 1) - 0.5))
+            points = [(x * shift, spot) for spot in spots if (x := spot.cost(cost)) is not None]
+            _line(axes, label, points, drawn[label])
+            if label == DENSE and spots[0].mean is not None:
+                axes.axhline(spots[0].mean, color=MUTED, linewidth=0.8, linestyle=":")
+        _log_counts(axes)
+        axes.set_xlabel(words)
+        axes.grid(axis="y", color=RULE)
+    _percents(panels[0], "test accuracy at the end")
+    _legend(figure, panels[0])
+    return figure
+
+
+def _line(axes: Axes, label: str, points: Sequence[tuple[float, Spot]], own: Look) -> None:
+    """Means with intervals; hollow where not every seed is finished, a cross where none is."""
+    shown = [(x, spot) for x, spot in points if spot.mean is not None]
+    axes.plot([x for x, _ in shown], [spot.mean for _, spot in shown], label=label, **own)  # type: ignore[arg-type]
+    for x, spot in points:
+        if spot.mean is not None and spot.half is not None:
+            axes.errorbar(x, spot.mean, spot.half, capsize=2.5, color=own["color"], linewidth=1)
+        if any(trial.collapsed for trial in spot.trials) and spot.mean is not None:
+            ring: Look = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "linestyle": "none"}
+            axes.plot(x, spot.mean, color=own["color"], **ring)
+        if not spot.whole:
+            axes.plot(
+                x, LOW, transform=axes.get_xaxis_transform(), color=own["color"], marker="x", markersize=6,
+                clip_on=False, linestyle="none",
+            )  # fmt: skip
+
+
+@styled
+def sweep(found: Sequence[Sweep], words: str) -> Figure:
+    """Accuracy against the values of an option, and how the lines learn at their best value."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    values = [value for each in found for value in each.spots]
+    for place, each in enumerate(found):
+        _line(left, each.label, list(each.spots.items()), look(place))
+        if each.best is not None:
+            label = f"{each.label}, {each.axis} = {each.best:g}"
+            _curve(right, label, list(learned(each.spots[each.best]).values()), look(place))
+    if min(values) > 0:
+        left.set_xscale("log")
+    ticks_in_words(left.xaxis, sorted(set(values)))
+    left.tick_params(which="minor", length=0)
+    left.set_xlabel(words)
+    _percents(left, "test accuracy at the end")
+    _legend(figure, left)
+    right.set_title("each at its best value")
+    right.set_xlabel("epoch")
+    right.xaxis.get_major_locator().set_params(integer=True)
+    _percents(right, "test accuracy")
+    return figure
+
+
+def _curve(axes: Axes, label: str, curves: Sequence[Sequence[float]], own: Look) -> None:
+    if not curves:
+        return
+    columns = list(zip(*curves, strict=True))
+    x, means = list(range(1, len(columns) + 1)), [fmean(column) for column in columns]
+    axes.plot(x, means, label=label, **own)
+    for place, column in zip(x, columns, strict=True):
+        half = half_interval(column)
+        if half is not None:
+            axes.errorbar(place, fmean(column), half, capsize=2, color=own["color"], linewidth=0.8)
+
+
+@styled
+def scaling(found: Sequence[Scaling]) -> Figure:
+    """Accuracy against the size of the dense model, at equal cells."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH * 0.7, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for place, each in enumerate(found):
+        _line(axes, each.label, [(float(n), spot) for n, spot in each.spots.items()], look(place))
+    _log_counts(axes)
+    axes.set_xlabel("compressible weights of the dense model, n")
+    _percents(axes, "test accuracy at the end")
+    _legend(figure, axes)
+    return figure
+
+
+@styled
+def continuity(found: Sequence[Continuity]) -> Figure:
+    """What each method loses at 1x, beside the dense model."""
+    from matplotlib.figure import Figure
+
+    shown = [each for each in found if each.paired is not None]
+    figure = Figure(figsize=(WIDTH * 0.7, 0.9 + 0.36 * len(shown)), layout="constrained")
+    axes = figure.subplots()
+    for place, each in enumerate(shown):
+        if each.paired is not None:
+            half = [each.paired.half] if each.paired.half is not None else None
+            axes.errorbar(each.paired.difference, place, xerr=half, capsize=3, **_dot(look(place)))
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.set_yticks(range(len(shown)), [each.spot.label for each in shown])
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_xlabel("test accuracy at 1x minus that of the dense model, percentage points")
+    axes.xaxis.set_major_formatter(_formatter(lambda value, _: f"{100 * value:.4g}"))
+    axes.grid(axis="x", color=RULE)
+    return figure
+
+
+def _dot(own: Look) -> Look:
+    return {name: own[name] for name in ("color", "marker", "markersize")} | {"linestyle": "none"}
+
+
+# ------------------------------------------------------------------------------------------- axes
+
+
+def _log_counts(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    from rpstheory.report.numbers import count
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(_formatter(lambda value, _: count(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(which="minor", length=0)
+
+
+def _percents(axes: Axes, words: str) -> None:
+    axes.set_ylabel(words)
+    axes.yaxis.set_major_formatter(_formatter(lambda value, _: f"{100 * value:.4g} %"))
+    axes.grid(axis="y", color=RULE)
+    low, high = axes.get_ylim()  # an interval may reach beyond what an accuracy can be
+    axes.set_ylim(max(low, -ROOM), min(high, 1 + ROOM))
+
+
+def _formatter(text: Callable[[float, Any], str]) -> Any:
+    from matplotlib.ticker import FuncFormatter
+
+    return FuncFormatter(text)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    columns = max(1, min(6, 96 // (8 + max(map(len, labels), default=8))))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)
