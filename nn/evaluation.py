@@ -84,8 +84,8 @@ def evaluate(
     )
     if data is None and record.data != source.digest:
         raise DataError(
-            f"eval: {how['data']} holds other images or labels than {folder} was trained on; bring those back, "
-            "or pass data to test on others"
+            f"eval: {how['data']} holds other images or labels than {folder} was trained on; bring those "
+            "back, or pass data to test on others"
         )
     images = source.held.dataset
     make = partial(build, how["model"], len(images.classes), images.images.shape[-1])

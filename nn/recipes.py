@@ -73,7 +73,10 @@ class Recipe:
             ArgumentError: If one is out of range.
         """
         for each in fields(self):
-            _require_kind(each.name, str(each.type), getattr(self, each.name))
+            value = getattr(self, each.name)
+            _require_kind(each.name, str(each.type), value)
+            if each.type == "float":
+                object.__setattr__(self, each.name, float(value))  # 1 and 1.0 are one recipe
         known = {
             "schedule": ("step", "cosine", "one-cycle", "constant"),
             "optimizer": ("sgd", "adamw"),

@@ -53,6 +53,10 @@ from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, R
 from rpstheory.report.files import write_bytes
 
 HASHED = 16  # hexadecimal digits of a folder's name
+LOOKING_ON = (  # parts of nn that make no number of a run
+    "advice", "commands.py", "cross_layer", "evaluation.py", "exporting.py", "plotting.py", "practice",
+    "records.py", "study",
+)  # fmt: skip
 PATIENCE = 20.0  # seconds of work after which a state is written, at the end of a step
 TOLD = 0.05  # a smaller model further from its budget is remarked upon
 
@@ -514,7 +518,9 @@ class Run:
 def code() -> str:
     """The code that makes the numbers: torch, and a digest of the sources of nn and of the mappings."""
     theory = Path(rpstheory.__file__).parent
-    own = [*Path(nn.__file__).parent.rglob("*.py"), *theory.glob("mappings/**/*.py"), theory / "hashing.py"]
+    here = Path(nn.__file__).parent
+    own = [path for path in here.rglob("*.py") if path.relative_to(here).parts[0] not in LOOKING_ON]
+    own += [*theory.glob("mappings/**/*.py"), theory / "hashing.py"]
     digest = hashlib.sha256()
     for path in sorted(own):
         digest.update(path.read_bytes())

@@ -20,7 +20,7 @@ import torch
 import torch.nn as tnn
 
 from nn.bank import Bank, Law, View
-from nn.bridge import Factory
+from nn.bridge import Factory, vouched
 from nn.gamma import Scaler, Span
 from nn.layers import views_of
 from nn.planning import plan
@@ -101,7 +101,7 @@ class Tiles(AbstractMapping):
 @cache
 def tiles(shapes: tuple[Shape, ...]) -> Factory:
     """The mapping of a network by the shapes of its weights; the same object for the same shapes."""
-    return partial(Tiles, shapes=shapes)
+    return vouched(partial(Tiles, shapes=shapes))
 
 
 @final

@@ -13,6 +13,7 @@ import torch.nn as tnn
 
 import nn
 from nn.bank import View
+from nn.bridge import ASKED
 from nn.layers import views_of
 from nn.methods import METHODS, NEAR, SHARING, narrowed, prepare, sizes
 from nn.models.registry import MODELS, build
@@ -21,6 +22,7 @@ from nn.recipes import Recipe
 from nn.sharing import banks_of
 from nn.tiles import SIDE, Tiles, roast, tiles
 from nn.training import Training
+from rpstheory.conformance import check_mapping
 from rpstheory.errors import ArgumentError
 
 QUICK = Recipe("quick", 1, batch=4, lr=0.01, schedule="constant", augment="none")
@@ -151,6 +153,14 @@ def test_tiles_are_laid_row_by_row_somewhere_in_the_bank(m):
     assert len(starts) == sum(ceil(s[0] / side) * ceil(prod(s[1:]) / side) for s in shapes)
     assert 0 <= min(starts) <= max(starts) <= m - side**2
     assert len(set(starts)) > min(len(starts), m - side**2) / 2  # independent starts: 1 - 1/e in the mean
+
+
+@pytest.mark.slow
+def test_tiles_obey_the_laws_that_other_mappings_are_asked_for():
+    factory = partial(Tiles, shapes=((40, 3, 3, 3), (64, 17)))
+    assert {check_mapping(factory, laws=[law]).outcomes[law].status for law in (*ASKED, "unbiased")} == {
+        "holds"
+    }
 
 
 def test_signs_are_the_blocks_at_the_places_of_the_tiles():

@@ -364,7 +364,7 @@ def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
     ("call", "words"),
     [
         (lambda: recipe_of("papier"), "did you mean 'paper'"),
-        (lambda: recipe_of("paper", lr=-1), "lr=-1 came"),
+        (lambda: recipe_of("paper", lr=-1), "lr=-1.0 came"),
         (lambda: recipe_of("paper", lrr=1), "did you mean 'lr'"),
         (lambda: Recipe("x", 0), "epochs=0"),
         (lambda: Recipe("x", 1.5), "epochs=1.5 came; a whole number"),
