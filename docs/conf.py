@@ -30,6 +30,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_inherit_docstrings = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+viewcode_follow_imported_members = False
 nitpicky = True
 nitpick_ignore_regex = [("py:(class|exc|obj|data|mod)", ".*")]  # functions named in words must be found
 

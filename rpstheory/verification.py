@@ -129,7 +129,7 @@ def verify(
         seed: Names the whole experiment; the same seed gives the same verdicts.
         backend: auto, numpy, numba or cupy.
         jobs: Local worker processes; does not change the verdicts.
-        cluster: Address of a Dask scheduler, tcp://host:port.
+        cluster: Address of a Dask scheduler, ``tcp://host:port``.
         resume: Folder that keeps finished chunks.
         mutants: Run each claim's mutant instead of its checks; all must come out refuted.
         progress: Called with the stage, the work done so far and the whole.

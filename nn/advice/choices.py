@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as Dict
 from dataclasses import dataclass, field, replace
 from math import sqrt
@@ -172,10 +172,10 @@ def _of_banks(what: Subject, name: str, method: str, model: tnn.Module, **about:
 
 
 def _stable(what: Subject) -> Iterator[Choice]:
-    yield _shared(what, "stable-rps")
+    yield (published := _shared(what, "stable-rps"))
     own = {each.name: _size(each) for each in what.tensors}
     whole = plan(what.model, what.compression, seed=what.seed, **ALL)
-    for name, scales in ((ORDERED, own), (WEIGHED, _weighed(what.tensors))):
+    for name, scales in ((ORDERED, _lambdas(published.model, own)), (WEIGHED, _weighed(what.tensors))):
         laid = Laid(what.tensors, tuple(scales.values()), what.whole.cells)
         order = best_order(laid)
         names = tuple(what.tensors[place].name for place in order)
@@ -190,6 +190,14 @@ def _stable(what: Subject) -> Iterator[Choice]:
         divided = _divided(what)
         cells = {group.weights[0].name: group.m for group in divided.groups}
         yield _of_banks(what, LAYERED, "stable-rps", _applied(what, divided, own), cells=cells)
+
+
+def _lambdas(model: tnn.Module, names: Iterable[str]) -> dict[str, float]:
+    """Those with which a model reads its one bank, in the order of the names."""
+    (bank,) = banks_of(model)
+    found = names_in(model, bank)
+    scales = {found[span.first]: span.scale for span in bank.spans}
+    return {name: scales[name] for name in names}
 
 
 def _gain(laid: Laid, order: Order) -> float:

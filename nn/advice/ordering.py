@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nn.advice.noise import Judged
 
 MOST = 2000  # orders that are looked at
+LAPS = 20_000  # that are looked at in all of them: short laps leave little to gain, and cost most
 ROUNDED = 1e-12  # of a noise: no gain
 
 Order = tuple[int, ...]
@@ -120,8 +121,9 @@ def best_order(laid: Laid, most: int = MOST) -> Order:
 
     Args:
         laid: What is to be ordered.
-        most: Orders to look at.
+        most: Orders to look at; fewer, where there are many laps.
     """
+    most = max(1, min(most, LAPS * laid.m // laid.n))
     own: Order = tuple(range(len(laid.tensors)))
     best, least, seen = own, laid.noise(own), 1
     for start in _starts(laid, own):

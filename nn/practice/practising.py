@@ -85,7 +85,7 @@ def practice(
             build = importlib.import_module(f"nn.practice.{name}").claims
             found += _named(build(network, discrepancy, quick=quick), network, number, len(networks))
     ranked = ranking.claims(networks) if TOGETHER in asked else ()
-    _require(asked, found, ranked)
+    _require(parts, asked, found, ranked)
     found += ranked
     setting, claims = _setting(networks, seed), tuple(part.claim for part in found)
     design = suite_design(claims, setting, discrepancy, mutants=mutants)
@@ -104,13 +104,15 @@ def practice(
     return Practice(report, claims, drawn)
 
 
-def _require(asked: Sequence[str], found: Sequence[Part], ranked: Sequence[Part]) -> None:
+def _require(
+    parts: Sequence[str], asked: Sequence[str], found: Sequence[Part], ranked: Sequence[Part]
+) -> None:
     """Do nothing if there is something to say.
 
     Raises:
         ArgumentError: If there is not.
     """
-    if asked == [TOGETHER] and not ranked:
+    if TOGETHER in parts and not ranked:
         raise ArgumentError(
             f"practice: {TOGETHER} came; it needs runs of {ranking.FEW} methods or more at one compression, "
             "of one model, data and recipe; pass more runs"

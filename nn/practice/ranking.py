@@ -133,7 +133,7 @@ class Ranking:
         for _ in range(RESAMPLED):
             chosen = np.concatenate([random.choice(own, len(own)) for own in self.strata])
             found.append(tau(self.pairs, -self.noise[chosen], self.accuracy[chosen]))
-        low, high = np.nanpercentile(found, BAND)
+        low, high = np.percentile(found, BAND)
         return float(low), float(high)
 
     @cached_property
@@ -149,8 +149,9 @@ class Ranking:
             both = [k for k, c in enumerate(self.cells) if {one, other} <= set(c.accuracies)]
             inside = self.pairs[np.isin(self.pairs, both).all(axis=1)]
             x, y = (np.array([c.accuracies.get(seed, np.nan) for c in self.cells]) for seed in (one, other))
-            found.append(float(tau(inside, x, y)))
-        return float(np.nanmean(found)) if np.isfinite(found).any() else None
+            if len(inside):
+                found.append(float(tau(inside, x, y)))
+        return float(np.mean(found)) if found else None
 
     @property
     def finding(self) -> str:
@@ -175,7 +176,7 @@ class Ranking:
 
 
 def tau(pairs: NDArray[np.int64], x: Array, y: Array) -> Any:
-    """Kendall's tau-b over given pairs, of ``x`` (n,) with each row of ``y`` (…, n); nan if all are tied.
+    """Kendall's tau-b over given pairs, of ``x`` (n,) with each row of ``y`` (…, n); 0 if all are tied.
 
     Args:
         pairs: (pairs, 2).
@@ -185,7 +186,7 @@ def tau(pairs: NDArray[np.int64], x: Array, y: Array) -> Any:
     (i, j), one = pairs.T, _order(x, pairs)
     other = (y[..., i] > y[..., j]) * 1.0 - (y[..., i] < y[..., j])
     untied = np.sqrt(np.abs(one).sum() * np.abs(other).sum(axis=-1))
-    return (other @ one) / np.where(untied, untied, np.nan)
+    return (other @ one) / np.where(untied, untied, 1.0)
 
 
 def _order(x: Array, pairs: NDArray[np.int64]) -> Array:

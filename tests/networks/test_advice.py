@@ -542,3 +542,8 @@ def test_the_command_names_every_method_and_model():
 
     assert set(commands.METHODS.split(", ")) == set(METHODS)
     assert commands.MODELS.split(", ") == list(MODELS)
+
+
+def test_accuracies_that_are_all_tied_are_ranked_by_every_permutation_as_well():
+    pairs = np.array([[0, 1], [0, 2], [1, 2]])
+    assert tau(pairs, np.arange(3.0), np.full((2, 3), 0.1)).tolist() == [0.0, 0.0]
