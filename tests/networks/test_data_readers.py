@@ -562,6 +562,7 @@ def member(name, **about):
         (tar_bytes({"a/b": b""}), "none of the known layouts"),
         (zip_bytes({}), "none of the known layouts"),
     ],
+    ids=lambda value: "archive" if isinstance(value, bytes) else value,  # their bytes hold the time
 )
 def test_an_archive_that_is_hostile_or_broken_is_named(tmp_path, content, words):
     refused(tmp_path, "archive", content, words)
