@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from inspect import signature
 from math import ceil, log
 from pathlib import Path
 from typing import Any
@@ -41,12 +42,14 @@ from safetensors import torch as safetensors
 import nn
 import rpstheory
 from nn.budget import budget
-from nn.methods import METHODS, SHARING, Builder, planned, prepare
+from nn.methods import ALL, METHODS, SHARING, Builder, planned, prepare
 from nn.patterns import one_of
 from nn.pruning import METHODS as PRUNING
-from nn.pruning import Masks, keep_largest, masked, masks_of
+from nn.pruning import Masks, keep_largest, masked, masks_of, prune
 from nn.pruning.masks import collapsed
 from nn.recipes import Recipe
+from nn.sharing import share
+from nn.tiles import roast
 from nn.training import Diverged, Source, Training
 from rpstheory import __version__
 from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, RpsError, Stopped
@@ -60,8 +63,24 @@ LOOKING_ON = (  # parts of nn that make no number of a run
 PATIENCE = 20.0  # seconds of work after which a state is written, at the end of a step
 TOLD = 0.05  # a smaller model further from its budget is remarked upon
 
+GIVEN = (  # arguments of nn.share and nn.prune that a configuration says elsewhere, or no record can hold
+    "model", "method", "compression", "budget_params", "budget_bytes", "batches", "loss", "importance",
+    "seed", "inplace",
+)  # fmt: skip
 RATE, REWIND = 0.5, 0  # of lottery tickets, where the options say nothing else
 TICKETS: dict[str, float] = {"rate": RATE, "rewind": REWIND}
+
+
+@cache
+def usual(method: str) -> dict[str, Any]:
+    """The options of a method, and what they are where nothing is said."""
+    if method == "ltr":
+        return dict(TICKETS)
+    if method not in (*SHARING, *PRUNING):
+        return {}
+    called: Callable[..., Any] = prune if method in PRUNING else roast if method == "roast" else share
+    own = {name: each.default for name, each in signature(called).parameters.items() if name not in GIVEN}
+    return own | ALL | SHARING.get(method, {})
 
 
 @dataclass(frozen=True)
@@ -108,8 +127,8 @@ class Configuration:
         if not 0 <= self.seed < 2**63:
             raise ArgumentError(f"train: seed={self.seed} came; 0 … 2^63 - 1 is needed")
         self._check_options()
-        usual: dict[str, Any] = TICKETS if self.method == "ltr" else SHARING.get(self.method, {})
-        left = {name: value for name, value in self.options.items() if usual.get(name, ...) != value}
+        known = usual(self.method)
+        left = {name: value for name, value in self.options.items() if not _same(value, known.get(name, ...))}
         object.__setattr__(self, "options", left)
         object.__setattr__(self, "compression", float(self.compression))
 
@@ -134,7 +153,7 @@ class Configuration:
 
         Raises:
             KindError: If one is not made of plain numbers and words.
-            ArgumentError: If one is unknown.
+            ArgumentError: If one is unknown, or out of range.
         """
         try:
             json.dumps(self.options)
@@ -145,8 +164,25 @@ class Configuration:
             ) from None
         if self.method in ("dense", "smaller") and self.options:
             raise ArgumentError(f"train: options={self.options!r} came; {self.method} has none")
-        for name in self.options if self.method == "ltr" else ():
+        if self.method == "ltr":
+            self._check_tickets()
+
+    def _check_tickets(self) -> None:
+        """Do nothing if lottery tickets can be drawn so, whatever the data.
+
+        Raises:
+            KindError: If the rewind step is no whole number.
+            ArgumentError: If an option is unknown, or out of range.
+        """
+        for name in self.options:
             one_of("train", "option", name, TICKETS)
+        rate, step = (self.options.get(name, usual) for name, usual in TICKETS.items())
+        if isinstance(step, bool) or not isinstance(step, int):
+            raise KindError(f"train: rewind={step!r} came; the number of a step is needed")
+        if step < 0:
+            raise ArgumentError(f"train: rewind={step} came; a step, 0 or more, is needed")
+        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+            raise ArgumentError(f"train: rate={rate!r} came for ltr; a share between 0 and 1 is needed")
 
     def to_json(self) -> str:
         """One text for one configuration."""
@@ -156,6 +192,11 @@ class Configuration:
     def key(self) -> str:
         """Its hash, the name of its folder."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:HASHED]
+
+
+def _same(value: object, usual: object) -> bool:
+    """Whether they are equal; a truth value is no number."""
+    return value == usual and isinstance(value, bool) == isinstance(usual, bool)
 
 
 @dataclass(frozen=True)
@@ -362,30 +403,22 @@ class Run:
 
     @property
     def _rewind(self) -> int:
-        """The step that later rounds start from.
-
-        Raises:
-            KindError: If it is no whole number.
-        """
-        step = self.configuration.options.get("rewind", REWIND) if self._tickets else 0
-        if isinstance(step, bool) or not isinstance(step, int):
-            raise KindError(f"train: rewind={step!r} came; the number of a step is needed")
+        """The step that later rounds start from."""
+        step: int = self.configuration.options.get("rewind", REWIND) if self._tickets else 0
         return step
 
     def _counts(self) -> list[int]:
         """Weights kept in each round after the first, down to the budget; none but for tickets.
 
         Raises:
-            ArgumentError: If the rate or the rewind step is out of range.
+            ArgumentError: If there is no such step to rewind to, or the rate is too small.
         """
         if not self._tickets:
             return []
         steps = self.configuration.recipe.epochs * self.source.steps
-        if not 0 <= self._rewind < steps:
+        if self._rewind >= steps:
             raise ArgumentError(f"train: rewind={self._rewind} came; a step of 0 … {steps - 1} is needed")
         rate = self.configuration.options.get("rate", RATE)
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
-            raise ArgumentError(f"train: rate={rate!r} came for ltr; a share between 0 and 1 is needed")
         with torch.device("meta"):
             what = planned(self.build(1.0), self.configuration.compression)
         if what.cells == what.weights:

@@ -123,6 +123,11 @@ class ResNet(tnn.Module):
         return self.fc(self.blocks(x).mean(dim=(2, 3)))
 
 
+def resnet8(num_classes: int = 10, **options: Unpack[Options]) -> ResNet:
+    """ResNet-8, the smallest of the family; see :class:`ResNet`."""
+    return ResNet(8, num_classes, **options)
+
+
 def resnet20(num_classes: int = 10, **options: Unpack[Options]) -> ResNet:
     """ResNet-20: 272,474 parameters, 270,896 of them compressible; see :class:`ResNet`."""
     return ResNet(20, num_classes, **options)

@@ -8,9 +8,9 @@ several values makes no line for each but a sweep, to which runs with its defaul
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from itertools import combinations
 from statistics import fmean
 from typing import Any
@@ -174,8 +174,10 @@ def analysed(trials: Sequence[Trial]) -> Study:
         raise DataError("study: no results came; run the study first, or pass its folder")
     sweeps, swept = _sweeps(trials)
     plain = [trial for trial in trials if trial.run not in swept]
+    titles = _titles(map(_setting, trials))
     settings = [
-        Setting(title, dict(_lines(members))) for title, members in _grouped(plain, _setting, _title).items()
+        Setting(titles[setting], dict(_lines(members)))
+        for setting, members in _grouped(plain, _setting).items()
     ]
     return Study(tuple(trials), tuple(settings), tuple(sweeps), tuple(_scalings(plain)))
 
@@ -184,24 +186,33 @@ def _setting(trial: Trial) -> Key:
     return trial.data, trial.held_out, trial.model, trial.recipe, trial.epochs, trial.how
 
 
-def _title(trial: Trial) -> str:
-    data = f"{trial.data} (held out {trial.held_out:g})" if trial.held_out else trial.data
-    recipe = f"recipe {trial.recipe}, {trial.epochs} epochs" if trial.recipe else ""
-    return " · ".join(filter(None, (data, trial.model, recipe)))
+def _beside_model(trial: Trial) -> Key:
+    """Its setting, whatever the model."""
+    return _setting(replace(trial, model=""))
 
 
-def _grouped(trials: Iterable[Trial], key: Any, title: Any) -> dict[str, list[Trial]]:
-    """Trials by key, under titles that tell the keys apart."""
+def _titles(settings: Iterable[Key]) -> dict[Key, str]:
+    """Words for every setting; where several read alike, with the fields of their recipes that differ."""
+    alike: dict[str, list[Key]] = {}
+    for setting in dict.fromkeys(settings):
+        data, held_out, model, recipe, epochs, _ = setting
+        parts = [f"{data} (held out {held_out:g})" if held_out else data, model]
+        parts += [f"recipe {recipe}, {epochs} epochs"] if recipe else []
+        alike.setdefault(" · ".join(filter(None, parts)), []).append(setting)
+    found = {}
+    for words, group in alike.items():
+        common = set.intersection(*(set(how) for *_, how in group))
+        for setting in group:
+            own = [f"{name} {value}" for name, value in setting[-1] if (name, value) not in common]
+            found[setting] = ", ".join([words, *own])
+    return found
+
+
+def _grouped(trials: Iterable[Trial], key: Callable[[Trial], Key]) -> dict[Key, list[Trial]]:
     groups: dict[Key, list[Trial]] = {}
     for trial in trials:
         groups.setdefault(key(trial), []).append(trial)
-    named: dict[str, list[Trial]] = {}
-    for members in groups.values():
-        name, number = title(members[0]), 2
-        while name in named:
-            name, number = f"{title(members[0])} ({number})", number + 1
-        named[name] = members
-    return named
+    return groups
 
 
 def _lines(trials: list[Trial]) -> list[tuple[str, tuple[Spot, ...]]]:
@@ -231,21 +242,36 @@ def _lines(trials: list[Trial]) -> list[tuple[str, tuple[Spot, ...]]]:
 
 
 def _sweeps(trials: Sequence[Trial]) -> tuple[list[Sweep], set[str]]:
-    """Sweeps of the options in :data:`AXES`, and the runs that are only there for them."""
+    """Sweeps of the options in :data:`AXES`, and the runs that are only there for them.
+
+    Where a line takes several values at one compression, it keeps the one that it takes at most compressions,
+    and of several such its default, if that is among them.
+    """
+    titles = _titles(map(_setting, trials))
     found, swept = [], set()
-    for axis in AXES:
-        groups: dict[Key, list[Trial]] = {}
-        for trial in trials:
-            if trial.method in AXES[axis]:
-                rest = tuple((name, repr(value)) for name, value in trial.options if name != axis)
-                key = (_setting(trial), trial.method, rest, trial.lr, trial.compression)
-                groups.setdefault(key, []).append(trial)
-        several = [own for own in groups.values() if len({_value(trial, axis) for trial in own}) > 1]
-        compressions = {trial.compression for own in several for trial in own}
-        for own in several:
-            swept |= {trial.run for trial in own if trial.option(axis) is not None}
-            found.append(_sweep(axis, own, several_compressions=len(compressions) > 1))
+    for axis, defaults in AXES.items():
+        lines = _grouped([t for t in trials if t.method in defaults], partial(_line, axis=axis))
+        several = []
+        for own in lines.values():
+            spots = _grouped(own, lambda trial: (trial.compression,)).values()
+            taken = Counter(value for spot in spots for value in {_value(trial, axis) for trial in spot})
+            usual = defaults[own[0].method]
+            for spot in spots:
+                values = dict.fromkeys(_value(trial, axis) for trial in spot)
+                kept = max(values, key=lambda value: (taken[value], value == usual))
+                swept |= {trial.run for trial in spot if _value(trial, axis) != kept}
+                several += [spot] if len(values) > 1 else []
+        compressions = {spot[0].compression for spot in several}
+        for spot in several:
+            title = titles[_setting(spot[0])]
+            found.append(_sweep(title, axis, spot, several_compressions=len(compressions) > 1))
     return found, swept
+
+
+def _line(trial: Trial, axis: str) -> Key:
+    """Everything but an option, the compression and the seed."""
+    rest = tuple((name, repr(value)) for name, value in trial.options if name != axis)
+    return _setting(trial), trial.method, rest, trial.lr
 
 
 def _value(trial: Trial, axis: str) -> float:
@@ -253,7 +279,7 @@ def _value(trial: Trial, axis: str) -> float:
     return float(AXES[axis][trial.method] if found is None else found)
 
 
-def _sweep(axis: str, trials: list[Trial], *, several_compressions: bool) -> Sweep:
+def _sweep(title: str, axis: str, trials: list[Trial], *, several_compressions: bool) -> Sweep:
     first = trials[0]
     rest = [f"{name}={value}" for name, value in first.options if name != axis]
     label = " ".join([first.method, *rest, *[f"{first.compression:.3g}x"] * several_compressions])
@@ -261,18 +287,15 @@ def _sweep(axis: str, trials: list[Trial], *, several_compressions: bool) -> Swe
     for trial in trials:
         by_value.setdefault(_value(trial, axis), []).append(trial)
     spots = {value: Spot(label, first.compression, tuple(own)) for value, own in sorted(by_value.items())}
-    return Sweep(_title(first), axis, label, spots)
+    return Sweep(title, axis, label, spots)
 
 
 def _scalings(trials: Sequence[Trial]) -> list[Scaling]:
     """Lines of which several models have equally many cells."""
-
-    def where(trial: Trial) -> Key:
-        return trial.data, trial.held_out, trial.recipe, trial.epochs, trial.how
-
     known = [t for t in trials if t.method != DENSE and None not in (t.weights, t.dense_weights)]
+    titles = _titles(map(_beside_model, known))
     found = []
-    for members in _grouped(known, where, lambda t: repr(where(t))).values():
+    for setting, members in _grouped(known, _beside_model).items():
         groups: dict[Key, list[Trial]] = {}
         for trial in sorted(members, key=lambda t: t.weights or 0):
             kind = (trial.method, repr(trial.options), trial.lr)
@@ -282,15 +305,14 @@ def _scalings(trials: Sequence[Trial]) -> list[Scaling]:
             groups.setdefault(level or (*kind, trial.weights), []).append(trial)
         for key, own in groups.items():
             if len({trial.dense_weights for trial in own}) > 1:
-                found.append(_scaling(own, key[3]))
+                found.append(_scaling(titles[setting], own, key[3]))
     return found
 
 
-def _scaling(trials: list[Trial], cells: int) -> Scaling:
+def _scaling(title: str, trials: list[Trial], cells: int) -> Scaling:
     first = trials[0]
     options = [f"{name}={value}" for name, value in first.options]
     label = " ".join([first.method, *options, f"m = {cells:,}"])
-    title = " · ".join(filter(None, (first.data, f"recipe {first.recipe}, {first.epochs} epochs")))
     by_size: dict[int, list[Trial]] = {}
     for trial in trials:
         by_size.setdefault(trial.dense_weights or 0, []).append(trial)
@@ -334,13 +356,18 @@ def comparisons(setting: Setting, against: str | None = None) -> list[Comparison
         for label in setting.lines
         if label != against and (spot := setting.spot(label, other.compression)) is not None
     ]
+    return _corrected(found)
+
+
+def _corrected(found: Sequence[Comparison]) -> list[Comparison]:
+    """The same with Holm's correction for all of them."""
     known = [test.paired.p for test in found if test.paired is not None and test.paired.p is not None]
     adjusted = iter(holm(known))
     return [
-        Comparison(t.label, t.against, t.compression, t.paired, next(adjusted), t.remark)
-        if t.paired is not None and t.paired.p is not None
-        else t
-        for t in found
+        replace(test, adjusted=next(adjusted))
+        if test.paired is not None and test.paired.p is not None
+        else test
+        for test in found
     ]
 
 
@@ -411,29 +438,25 @@ class Continuity:
     """A method at 1x beside the dense model.
 
     Attributes:
-        title: Of the setting.
         spot: The method.
         dense: The dense model.
-        paired: Method minus dense.
+        test: Method minus dense.
     """
 
-    title: str
     spot: Spot
     dense: Spot
-    paired: Paired | None
+    test: Comparison
 
 
 def continuity(setting: Setting) -> list[Continuity]:
     """Every method that was trained at 1x, where the dense model was too."""
     dense = setting.spot(DENSE, 1.0) if DENSE in setting.lines else None
-    if dense is None or not dense.accuracy:
+    if dense is None:
         return []
-    found = [setting.spot(label, 1.0) for label in setting.lines if label != DENSE]
-    return [
-        Continuity(setting.title, spot, dense, paired(spot.accuracy, dense.accuracy))
-        for spot in found
-        if spot is not None
-    ]
+    labels = [label for label in setting.lines if label != DENSE]
+    spots = [spot for label in labels if (spot := setting.spot(label, 1.0)) is not None]
+    tests = _corrected([_compared(spot, dense) for spot in spots])
+    return [Continuity(spot, dense, test) for spot, test in zip(spots, tests, strict=True)]
 
 
 def learned(spot: Spot) -> dict[int, list[float]]:

@@ -72,19 +72,22 @@ def run(
 ) -> None:
     """Run every cell of a study that is not known yet; the same command goes on after any stop.
 
-    Exit status: 0 every cell is finished or diverged, 1 a cell failed, 2 bad usage, 130 interrupted.
+    Exit status: 0 every cell is finished or diverged, 1 a cell failed or cannot be run, 2 bad usage,
+    130 interrupted.
     """
     if jobs < 0 or threads < 1:
         raise ArgumentError(
             f"study: --jobs {jobs} --threads {threads} came; 0 or more, and 1 or more are needed"
         )
-    with _patient():
+    with _patient("study: stopped; the same command goes on where it was"):
         from nn.study.grid import read_study
 
-        chosen = read_study(file, root).only(only or [])
+        whole = read_study(file, root)
+        chosen = whole.only(only or [])
         if dry_run:
             _forecast(chosen, out, root, threads, jobs or _cores(), json)
             return
+        from nn.study.results import read_lines
         from nn.study.running import results_of
         from nn.study.running import run as go
         from nn.study.workers import Cluster, Pool
@@ -102,6 +105,11 @@ def run(
         typer.echo(
             f"{len(lines)} cells: {_counted(lines)}; results in {place}, index {place.with_suffix('.sqlite')}"
         )
+        further = {line["run"] for line in read_lines(place)} - {
+            cell.configuration.key for cell in whole.cells
+        }
+        if further:
+            typer.echo(f"{len(further)} further lines of an earlier grid in {place}; reports show them too")
     raise typer.Exit(int(failed > 0))
 
 
@@ -116,19 +124,20 @@ def report(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", help="Method that others are tested against.", show_default="stable-rps"),
+        typer.Option("--against", help="Method to test others against.", show_default="stable-rps"),
     ] = None,
 ) -> None:
     """Put results side by side: one HTML page, PNG and SVG, tables as CSV, Markdown and LaTeX."""
-    from nn.study.analysis import analysed
-    from nn.study.report import write
-    from nn.study.results import merged, trials_in
-
     for path in paths:
         if not path.exists():
             raise DataError(f"study: {path} does not exist; pass results, or a folder of results or of runs")
-    trials = merged(map(trials_in, paths))
-    page = write(analysed(trials), out, title or ", ".join(path.stem for path in paths), against)
+    with _patient("study: stopped; the same command writes the report anew"):
+        from nn.study.analysis import analysed
+        from nn.study.report import write
+        from nn.study.results import merged, trials_in
+
+        trials = merged(map(trials_in, paths))
+        page = write(analysed(trials), out, title or ", ".join(path.stem for path in paths), against)
     typer.echo(f"wrote {page}, with {len(list(out.iterdir())) - 1} more files beside it")
 
 
@@ -177,9 +186,10 @@ def _forecast(chosen: Any, out: Path, root: Path | None, threads: int, jobs: int
         )
     if json:
         typer.echo(writer.dumps(found, indent=1))
-        return
-    for line in [*_aligned(found), *_time_words(found, jobs)]:
-        typer.echo(line)
+    else:
+        for line in [*_aligned(found), *_time_words(found, jobs)]:
+            typer.echo(line)
+    raise typer.Exit(int(any(row["parameters"] is None for row in found)))
 
 
 HEAD = ("data", "model", "method", "n/m", "recipe", "epochs", "seeds", "parameters", "bytes", "time")
@@ -232,11 +242,11 @@ def _time_words(rows: list[dict[str, Any]], jobs: int) -> list[str]:
 
 
 @contextmanager
-def _patient() -> Iterator[None]:
+def _patient(words: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Stopped("study: stopped; the same command goes on where it was") from None
+        raise Stopped(words) from None
 
 
 @contextmanager

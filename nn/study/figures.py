@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 WIDTH = 9.2  # inches
 LOW = 0.02  # of the height of a panel, where runs without a result are marked
 ROOM = 0.03  # below 0 and above 1
+WIDE = 8  # times the smallest value, where ticks beside 0 would lie on each other
 SPREAD = 0.05  # of a decade, between the first and the last of several points at one place
 
 Look = dict[str, Any]
@@ -65,7 +66,7 @@ def pareto(setting: Setting) -> Figure:
 
 
 def _line(axes: Axes, label: str, points: Sequence[tuple[float, Spot]], own: Look) -> None:
-    """Means with intervals; hollow where not every seed is finished, a cross where none is."""
+    """Means with intervals; a ring where layers collapsed, a cross at the foot where a seed is missing."""
     shown = [(x, spot) for x, spot in points if spot.mean is not None]
     axes.plot([x for x, _ in shown], [spot.mean for _, spot in shown], label=label, **own)  # type: ignore[arg-type]
     for x, spot in points:
@@ -94,8 +95,11 @@ def sweep(found: Sequence[Sweep], words: str) -> Figure:
         if each.best is not None:
             label = f"{each.label}, {each.axis} = {each.best:g}"
             _curve(right, label, list(learned(each.spots[each.best]).values()), look(place))
+    positive = [value for value in values if value > 0]
     if min(values) > 0:
         left.set_xscale("log")
+    elif positive and max(positive) >= WIDE * min(positive):
+        left.set_xscale("symlog", linthresh=min(positive))
     ticks_in_words(left.xaxis, sorted(set(values)))
     left.tick_params(which="minor", length=0)
     left.set_xlabel(words)
@@ -141,15 +145,14 @@ def continuity(found: Sequence[Continuity]) -> Figure:
     """What each method loses at 1x, beside the dense model."""
     from matplotlib.figure import Figure
 
-    shown = [each for each in found if each.paired is not None]
+    shown = [(each.spot.label, test) for each in found if (test := each.test.paired) is not None]
     figure = Figure(figsize=(WIDTH * 0.7, 0.9 + 0.36 * len(shown)), layout="constrained")
     axes = figure.subplots()
-    for place, each in enumerate(shown):
-        if each.paired is not None:
-            half = [each.paired.half] if each.paired.half is not None else None
-            axes.errorbar(each.paired.difference, place, xerr=half, capsize=3, **_dot(look(place)))
+    for place, (_, test) in enumerate(shown):
+        half = None if test.half is None else [test.half]
+        axes.errorbar(test.difference, place, xerr=half, capsize=3, **_dot(look(place)))
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [each.spot.label for each in shown])
+    axes.set_yticks(range(len(shown)), [label for label, _ in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.set_xlabel("test accuracy at 1x minus that of the dense model, percentage points")
     axes.xaxis.set_major_formatter(_formatter(lambda value, _: f"{100 * value:.4g}"))

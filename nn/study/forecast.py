@@ -146,7 +146,7 @@ class _Sight:
 
 def _scored(how: Configuration) -> bool:
     """Whether a score says which weights are kept; how many is known, and where hardly matters."""
-    return how.method == "ltr" or how.method in PRUNING
+    return how.method == "ltr" or (how.method in PRUNING and how.method != "random")
 
 
 def _model(how: Configuration, root: Path | None) -> torch.nn.Module:

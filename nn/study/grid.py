@@ -15,9 +15,8 @@ What stands above the grids holds for all of them, unless a grid says otherwise.
 
 from __future__ import annotations
 
-import inspect
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
@@ -31,11 +30,8 @@ from nn.methods import METHODS, SHARING, planned, prepare
 from nn.models.registry import MODELS, build
 from nn.patterns import one_of
 from nn.pruning import METHODS as PRUNING
-from nn.pruning import prune
 from nn.recipes import RECIPES, Recipe, recipe_of
-from nn.runs import TICKETS, Configuration
-from nn.sharing import share
-from nn.tiles import roast
+from nn.runs import Configuration, usual
 from rpstheory.errors import ArgumentError, DataError, RpsError
 
 DEFAULTS: dict[str, Any] = {
@@ -48,10 +44,6 @@ KINDS: dict[str, type] = {
 KNOWN: dict[str, Iterable[str]] = {"model": MODELS, "method": METHODS, "recipe": RECIPES}
 TABLES = ("change", "options")
 WORDS = {int: "a whole number", float: "a number", str: "text"}
-GIVEN = (  # arguments of nn.share and nn.prune that a cell says elsewhere, or no file can say
-    "model", "method", "compression", "budget_params", "budget_bytes", "batches", "loss", "importance",
-    "seed", "inplace",
-)  # fmt: skip
 SHAPES = {  # classes, channels, height and width
     "digits": (10, 1, 32, 32), "cifar10": (10, 3, 32, 32), "cifar100": (100, 3, 32, 32),
     "tiny-imagenet": (200, 3, 64, 64),
@@ -132,7 +124,7 @@ def read_study(path: Path, root: Path | None = None) -> Study:
 
     Args:
         path: TOML.
-        root: Folder with the official data, for a path where a grid says ``cells``.
+        root: Folder with the official data.
 
     Raises:
         DataError: If it cannot be read, or data that are needed are missing.
@@ -252,10 +244,11 @@ def _configuration(owner: str, chosen: Table, root: Path | None) -> Configuratio
             data, model, method, float(compression), recipe, chosen["seed"], tables["options"],
             float(chosen["held_out"]),
         )  # fmt: skip
+        compressible(model, data, root, configuration.compression)
     except RpsError as error:
         raise ArgumentError(f"{owner}: {error}") from None
     for name in tables["options"]:
-        one_of(owner, f"option of {method}", name, _known_options(method))
+        one_of(owner, f"option of {method}", name, usual(method))
     _try(owner, model, method, repr(sorted(tables["options"].items())), tables["options"])
     return configuration
 
@@ -312,18 +305,15 @@ def shape_of(data: str, root: Path | None = None) -> tuple[int, int, int, int]:
 
 
 @cache
-def compressible(model: str, data: str, root: Path | None = None) -> int:
-    """How many weights of a model on these data are compressible."""
+def compressible(model: str, data: str, root: Path | None = None, compression: float = 1.0) -> int:
+    """How many weights of a model on these data are compressible.
+
+    Raises:
+        ArgumentError: If not one cell is left at this compression.
+    """
     classes, channels, _, _ = shape_of(data, root)
     with torch.device("meta"):
-        return planned(build(model, classes, channels), 1).weights
-
-
-def _known_options(method: str) -> list[str]:
-    if method == "ltr":
-        return list(TICKETS)
-    called: Callable[..., Any] = roast if method == "roast" else share if method in SHARING else prune
-    return [name for name in inspect.signature(called).parameters if name not in GIVEN]
+        return planned(build(model, classes, channels), compression).weights
 
 
 _TRIED: set[tuple[str, str, str]] = set()

@@ -202,9 +202,10 @@ def _setting(setting: Setting, against: str | None) -> Section:
             Plate(
                 f"pareto-{slug}",
                 f"Accuracy against what is stored: {setting.title}",
-                "Means over seeds; an interval is the 95 % interval of Student's t; a point without one is a "
-                "single seed. Points of one budget are spread sideways a little. A cross at the foot: a seed "
-                "without a result. A ring: layers of which nothing was left. The dotted line is dense.",
+                "Means over seeds; an interval is the 95 % interval of Student's t, over seeds only: all "
+                "have the same test images. A point without one is a single seed. Points of one budget are "
+                "spread sideways a little. A cross at the foot: a seed without a result. A ring: layers of "
+                "which nothing was left. The dotted line is dense.",
                 _described(setting),
                 figures.pareto(setting),
             )
@@ -281,21 +282,24 @@ def _between(each: Crossover) -> str:
 
 
 def _comparisons(found: Sequence[Comparison], slug: str) -> Table:
-    rows = []
-    for each in found:
-        if each.paired is None:
-            numbers = ("–", "–", "–", "–", each.remark)
-        else:
-            shown = points(each.paired.difference, each.paired.half)
-            remark = "one seed: no test" if each.paired.p is None else _verdict(each)
-            numbers = (str(each.paired.seeds), shown, _p(each.paired.p), _p(each.adjusted), remark)
-        rows.append((each.label, f"{each.compression:.4g}x", *numbers))
+    rows = [(each.label, f"{each.compression:.4g}x", *_tested(each)) for each in found]
     caption = (
         f"Against {found[0].against} at equal budget: difference in percentage points, seed by seed; paired "
         "t test, and p after Holm's correction for all tests of this table"
     )
-    head = ("method", "n/m", "seeds", "difference", "p", "p, Holm", "at 5 %")
-    return Table(f"tests-{slug}", caption, head, rows, ("method", "at 5 %"))
+    return Table(f"tests-{slug}", caption, ("method", "n/m", *TESTED), rows, ("method", TESTED[-1]))
+
+
+TESTED = ("seeds", "difference", "p", "p, Holm", "at 5 %")
+
+
+def _tested(each: Comparison) -> tuple[str, ...]:
+    """Columns of a test."""
+    if each.paired is None:
+        return "–", "–", "–", "–", each.remark
+    shown = points(each.paired.difference, each.paired.half)
+    remark = "one seed: no test" if each.paired.p is None else _verdict(each)
+    return str(each.paired.seeds), shown, _p(each.paired.p), _p(each.adjusted), remark
 
 
 def _verdict(each: Comparison) -> str:
@@ -315,29 +319,25 @@ def _continuities(settings: Sequence[Setting]) -> list[Section]:
 
 def _continuity(title: str, own: list[Continuity]) -> Section:
     slug = _slug(title)
-    rows = [
-        (
-            each.spot.label, _ended(each.spot), _ended(each.dense),
-            "–" if each.paired is None else points(each.paired.difference, each.paired.half),
-            "–" if each.paired is None else _p(each.paired.p),
-        )
-        for each in own
-    ]  # fmt: skip
+    rows = [(each.spot.label, _ended(each.spot), _ended(each.dense), *_tested(each.test)) for each in own]
     table = Table(
         f"continuity-{slug}",
-        f"At 1x beside the dense model, {title}: test accuracy in per cent, the difference in points",
-        ("method", "at 1x", "dense", "difference", "p"),
+        f"At 1x beside the dense model, {title}: test accuracy in per cent, and its difference in percentage "
+        "points, seed by seed; paired t test, and p after Holm's correction for all tests of this table",
+        ("method", "at 1x", "dense", *TESTED),
         rows,
+        ("method", TESTED[-1]),
     )
     plate = Plate(
         f"continuity-{slug}",
         f"Pareto-continuity: {title}",
         "A method that is Pareto-continuous gives the dense accuracy where nothing is compressed. Mean "
-        "differences seed by seed with 95 % intervals; a point without one is a single seed.",
-        "; ".join(f"{row[0]}: {row[3]}" for row in rows),
+        "differences seed by seed with 95 % intervals, over seeds only; a point without one is a single "
+        "seed, or seeds that all differ by the same. Left out where a seed has no result.",
+        "; ".join(f"{row[0]}: {row[4]}" for row in rows),
         figures.continuity(own),
     )
-    plates = (plate,) if any(each.paired for each in own) else ()
+    plates = (plate,) if any(each.test.paired for each in own) else ()
     return Section(f"Without compression: {title}", plates, (table,))
 
 
@@ -359,7 +359,7 @@ def _sweeps(axis: str, found: list[Sweep]) -> Section:
         f"{AXIS_WORDS[axis]}: {title}",
         "Left: accuracy at the end; a cross at the foot marks a seed without a result, as where training "
         "diverged. Right: how each line learns at the value that was best at the end. Means over seeds "
-        "with 95 % intervals; none: a single seed.",
+        "with 95 % intervals, over seeds only; none: a single seed.",
         "; ".join(f"{row[0]}: {', '.join(row[1:])}" for row in rows),
         figures.sweep(found, AXIS_WORDS[axis]),
     )
@@ -398,7 +398,7 @@ def _scalings(found: list[Scaling]) -> Section:
         slug,
         f"Larger models at equal cells: {title}",
         "Every point of a line stores the same number m of compressible weights; to the right they stand for "
-        "more. Means over seeds with 95 % intervals; none: a single seed.",
+        "more. Means over seeds with 95 % intervals, over seeds only; none: a single seed.",
         "; ".join(f"{row[0]}: {', '.join(row[1:])}" for row in rows),
         figures.scaling(found),
     )

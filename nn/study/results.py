@@ -139,8 +139,10 @@ def index(path: Path) -> Path:
     """The SQLite index of a file of lines, made from nothing: a row for each run, a column for each value.
 
     Raises:
-        DataError: If the lines cannot be read, or the index cannot be written.
+        DataError: If these are no lines or cannot be read, or the index cannot be written.
     """
+    if path.suffix != SUFFIX or path.is_dir():
+        raise DataError(f"study: {path} came; an index is made of a file of results, NAME{SUFFIX}")
     rows = [flat(trial) for trial in trials_in(path)]
     place = path.with_suffix(".sqlite")
     temporary = place.with_name(f".{place.name}.{os.getpid()}")
@@ -174,7 +176,7 @@ class Trial:
         model: Its name.
         recipe: Its name.
         epochs: Of the recipe.
-        how: The other fields of the recipe but the rate, as text.
+        how: The other fields of the recipe but the rate, with their values as text.
         lr: The rate.
         method: Its name.
         options: Of the method.
@@ -200,7 +202,7 @@ class Trial:
     model: str = ""
     recipe: str = ""
     epochs: int = 0
-    how: str = ""
+    how: tuple[tuple[str, str], ...] = ()
     lr: float | None = None
     method: str = ""
     options: tuple[tuple[str, Any], ...] = ()
@@ -253,10 +255,10 @@ def _trial(line: Row, source: Path) -> Trial:
         }  # fmt: skip
     else:
         recipe = how["recipe"]
-        rest = {name: value for name, value in recipe.items() if name not in ("lr", "name", "epochs")}
+        rest = {name: str(value) for name, value in recipe.items() if name not in ("lr", "name", "epochs")}
         named = {
             "data": Path(how["data"]).name, "held_out": float(how["held_out"]), "model": how["model"],
-            "recipe": recipe["name"], "epochs": recipe["epochs"], "how": repr(sorted(rest.items())),
+            "recipe": recipe["name"], "epochs": recipe["epochs"], "how": tuple(sorted(rest.items())),
             "lr": float(recipe["lr"]), "method": how["method"],
             "options": tuple(sorted(how["options"].items())),
             "compression": float(how["compression"]), "seed": int(how["seed"]),
@@ -297,7 +299,9 @@ def merged(parts: Iterable[Sequence[Trial]]) -> list[Trial]:
 
 def flat(trial: Trial) -> Row:
     """A value for each column of tables: text and numbers only."""
-    row = dict(vars(trial)) | {"options": " ".join(f"{name}={value}" for name, value in trial.options)}
+    row = dict(vars(trial))
+    for column in ("how", "options"):
+        row[column] = " ".join(f"{name}={value}" for name, value in row[column])
     row["collapsed"] = " ".join(trial.collapsed)
     del row["curve"]
     return row

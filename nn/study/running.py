@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil, log
 from pathlib import Path
 
-from nn.records import CONFIGURATION, METRICS, RESULT, UNFINISHED, Row, read
+from nn.records import METRICS, RESULT, UNFINISHED, Row, read
 from nn.runs import RATE, Configuration
 from nn.study.grid import Cell, Study
 from nn.study.results import DIVERGED, FINISHED, SUFFIX, Lines, failure, index, line_of, opened
@@ -126,17 +126,21 @@ class _Going:
     def go(self, crew: Crew, root: Path | None, threads: int) -> None:
         """Run what is missing."""
         self.cells = {cell.configuration.key: cell for cell in self.missing}
-        self.running: set[str] = set()
+        self.before = {key: self._epochs(key) for key in self.cells}
+        self.work = {
+            key: max(1, epochs_of(cell.configuration) - self.before[key]) for key, cell in self.cells.items()
+        }
+        running: set[str] = set()
         self.over, lost = set[str](), Counter[str]()
         left = deque(job_of(cell.configuration, self.out, root, threads) for cell in self.missing)
         try:
-            while left or self.running:
+            while left or running:
                 for _ in range(min(crew.room, len(left))):
                     job = left.popleft()
-                    self.running.add(job.run)
+                    running.add(job.run)
                     crew.start(job)
                 for job, outcome in crew.ended(PATIENCE):
-                    self.running.discard(job.run)
+                    running.discard(job.run)
                     if isinstance(outcome, Lost):
                         lost[job.run] += 1
                         if lost[job.run] < self.tries:
@@ -157,18 +161,16 @@ class _Going:
         self.tell(self._event(line, cell))
 
     def _event(self, line: Row | None, cell: Cell | None) -> Event:
-        whole = sum(epochs_of(cell.configuration) for cell in self.missing)
-        done = sum(
-            epochs_of(each.configuration) if key in self.over else self._epochs(key)
-            for key, each in self.cells.items()
-        )
+        done = sum(work if key in self.over else self._done(key) for key, work in self.work.items())
         known = len(self.study.cells) - len(self.missing) + len(self.over)
-        return Event(line, cell, known, len(self.study.cells), min(1.0, done / whole))
+        return Event(line, cell, known, len(self.study.cells), done / sum(self.work.values()))
+
+    def _done(self, key: str) -> float:
+        """Epochs that this call has added to a cell; of the last one half, as the cell is not over yet."""
+        return min(self._epochs(key) - self.before[key], self.work[key] - 0.5)
 
     def _epochs(self, key: str) -> int:
         """What a cell has done by its folder, wherever it runs."""
-        if key not in self.running or not (self.out / key / CONFIGURATION).exists():
-            return 0
         try:
             return (self.out / key / METRICS).read_bytes().count(b"\n")
         except OSError:

@@ -33,7 +33,7 @@ class Paired:
     Attributes:
         seeds: How many.
         difference: The mean of first minus second.
-        half: Half its 95 % interval; None of a single seed.
+        half: Half its 95 % interval; None of a single seed, and where all differences are the same.
         p: Of the two-sided paired t test that there is no difference; None of a single seed.
     """
 
@@ -46,7 +46,7 @@ class Paired:
 def paired(first: Seeds, second: Seeds) -> Paired | None:
     """The comparison of two methods; None without a common seed.
 
-    Differences that are all the same leave nothing to divide by; then p is that of the test by signs.
+    Differences that are all the same tell nothing of their scatter; then p is that of the test by signs.
     """
     shared = sorted(first.keys() & second.keys())
     if not shared:
@@ -57,7 +57,7 @@ def paired(first: Seeds, second: Seeds) -> Paired | None:
         return Paired(1, mean, None, None)
     error = stdev(differences) / sqrt(count)
     if isclose(error, 0, abs_tol=1e-12):  # accuracies are multiples of one over the number of images
-        return Paired(count, mean, 0.0, 1.0 if isclose(mean, 0, abs_tol=1e-12) else 2.0 ** (1 - count))
+        return Paired(count, mean, None, 1.0 if isclose(mean, 0, abs_tol=1e-12) else 2.0 ** (1 - count))
     from scipy.stats import t
 
     p = 2 * float(t.sf(abs(mean) / error, count - 1))
@@ -161,8 +161,8 @@ def _crossing(knots: Sequence[float], left: list[float], right: list[float], *, 
     def cost(share: float) -> float:
         return exp(start + share * (end - start))
 
-    if count == 1:
-        return Crossing(cost(root), None, None, 1, below)
+    if count == 1 or isclose(stdev(left) + stdev(right), 0, abs_tol=1e-12):  # of the scatter nothing is known
+        return Crossing(cost(root), None, None, count, below)
     # The interval holds 0 where this parabola in w is not positive: (mean)^2 - t^2 / count (variance).
     scale = quantile(count) ** 2 / count
     a = fmean(change) ** 2 - scale * stdev(change) ** 2

@@ -23,16 +23,16 @@ from nn.data import load
 from nn.methods import SHARING
 from nn.models.registry import MODELS
 from nn.recipes import recipe_of
-from nn.runs import REWIND, Configuration, Result
+from nn.runs import REWIND, Configuration, Result, usual
 from nn.sharing import share
-from nn.study import commands
+from nn.study import commands, figures
 from nn.study.analysis import AXES, analysed, comparisons, continuity, crossovers
-from nn.study.grid import SHAPES, _known_options, compressible, read_study
+from nn.study.grid import SHAPES, compressible, read_study
 from nn.study.report import sections, write
 from nn.study.results import index, read_lines, trial_of, trials_in
 from nn.study.running import rounds_of
 from nn.study.statistics import Point, crossings, holm, paired
-from rpstheory.errors import ArgumentError, DataError, RpsError
+from rpstheory.errors import ArgumentError, DataError, KindError, RpsError, Stopped
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "studies").glob("*.toml"))
@@ -99,6 +99,7 @@ def test_lists_of_drops_and_patterns_are_values_and_lists_of_them_axes(study_of)
 
 
 GRID = '[[grid]]\nmethod = "stable-rps"\ncompression = 4\n'
+TICKET = '[[grid]]\nmethod = "ltr"\ncompression = 4\n'
 WRONG = (
     ('[[grid]]\nmethd = "random"', r"key='methd' came; did you mean 'method'\?"),
     ('[[grid]]\nmethod = "stable"\ncompression = 4', r"method='stable' came; did you mean 'stable-rps'\?"),
@@ -123,6 +124,12 @@ WRONG = (
     ('method = "random"', r"no \[\[grid\]\] came"),
     ("grid = [1]", r"grid 1 is 1; write \[\[grid\]\]"),
     ('[[grid]]\nmethod = "dense"\noptions.scaler = "v1"', r"dense has none"),
+    (GRID + 'data = "nodata"', r"load: 'nodata' is neither a file nor a data set"),
+    (GRID.replace("4", "1e9"), r"compression=1e\+09 leaves less than one cell"),
+    (TICKET + "options.rate = 1.5", r"rate=1.5 came for ltr; a share between 0 and 1 is needed"),
+    (TICKET + 'options.rate = "x"', r"rate='x' came"),
+    (TICKET + 'options.rewind = "x"', r"rewind='x' came; the number of a step is needed"),
+    (TICKET + "options.rewind = -3", r"rewind=-3 came; a step, 0 or more, is needed"),
     (GRID + 'name = "x"\nheld_out = 2', r"some.toml, x: train: held_out=2.0 came"),
 )
 
@@ -171,9 +178,45 @@ def test_only_says_when_nothing_is_left(study_of):
         study.only(["method=dense", "compression=4"])
 
 
-@pytest.mark.parametrize("path", PRESETS, ids=lambda path: path.stem)
-def test_presets_can_be_read(path):
-    assert read_study(path).cells
+@pytest.fixture(scope="module")
+def presets():
+    return {path.stem: read_study(path) for path in PRESETS}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PRESETS])
+def test_cells_of_presets_differ_by_what_they_train(presets, name):
+    trained = []
+    for how in (cell.configuration for cell in presets[name].cells):
+        said = usual(how.method) | how.options
+        numbers = {key: float(value) if type(value) is int else value for key, value in said.items()}
+        trained.append(repr(asdict(how) | {"options": sorted(numbers.items())}))
+    assert trained
+    assert len(trained) == len(set(trained))
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("stable-rps", {"init_std": 1, "law": "normal", "scaler": "gamma", "include": "*"}),
+        ("roast", {"init_std": 0.04, "scaler": "none"}),
+        ("synflow", {"schedule": "exponential", "mode": "eval"}),
+        ("ltr", {"rate": 0.5, "rewind": 0}),
+    ],
+)
+def test_options_that_say_what_is_so_anyway_make_no_other_run(method, options):
+    plain, said = (
+        Configuration("digits", "resnet8", method, 4, recipe_of("smoke"), 0, o) for o in ({}, options)
+    )
+    assert plain.key == said.key
+    other = Configuration("digits", "resnet8", "roast", 4, recipe_of("smoke"), 0, {"init_std": 1})
+    assert other.options == {"init_std": 1}
+
+
+def test_a_truth_value_is_not_taken_for_the_default():
+    with pytest.raises(KindError, match="rewind=False came"):
+        Configuration("digits", "resnet8", "ltr", 4, recipe_of("smoke"), 0, {"rewind": False})
+    said = Configuration("digits", "resnet8", "hashed", 4, recipe_of("smoke"), 0, {"init_std": True})
+    assert said.options == {"init_std": True}
 
 
 def test_presets_are_the_three_that_are_announced():
@@ -194,9 +237,9 @@ def test_defaults_of_swept_options_are_those_of_the_methods():
 
 @pytest.mark.parametrize(("method", "some"), [("ltr", "rate"), ("roast", "law"), ("snip", "passes")])
 def test_known_options_are_arguments_and_never_what_a_cell_says(method, some):
-    found = _known_options(method)
+    found = usual(method)
     assert some in found
-    assert not {"model", "method", "compression", "seed", "batches"} & set(found)
+    assert not {"model", "method", "compression", "seed", "batches"} & found.keys()
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -233,8 +276,9 @@ def test_one_seed_gives_neither_interval_nor_test():
 
 def test_differences_without_scatter_count_no_more_than_their_signs():
     same = {seed: 0.5 for seed in range(5)}
+    found = paired(same, dict.fromkeys(range(5), 0.25))
     assert paired(same, same).p == 1
-    assert paired(same, dict.fromkeys(range(5), 0.25)).p == 2 / 2**5
+    assert (found.p, found.half) == (2 / 2**5, None)
 
 
 def test_holm_rejects_what_its_steps_reject():
@@ -294,6 +338,15 @@ def test_a_crossing_of_one_seed_has_a_place_and_no_interval():
     (found,) = crossings(first, [Point(1, {0: 0.25}), Point(100, {0: 0.75})])
     assert isclose(found.cost, 10, rel_tol=1e-12)
     assert (found.low, found.high, found.certain, found.below) == (None, None, False, True)
+
+
+def test_a_crossing_of_seeds_without_scatter_is_not_certain():
+    first, second = (
+        [Point(x, {0: y, 1: y}) for x, y in line]
+        for line in ([(1, 0.5), (100, 0.5)], [(1, 0.25), (100, 0.75)])
+    )
+    (found,) = crossings(first, second)
+    assert (found.low, found.high, found.certain, found.seeds) == (None, None, False, 2)
 
 
 def test_methods_that_meet_without_changing_places_do_not_cross():
@@ -406,8 +459,11 @@ def test_a_setting_without_the_method_to_test_against_has_no_tests():
 
 
 def test_two_runs_of_one_seed_at_one_value_are_no_missing_seed():
-    """C = 1 said aloud and C = 1 left to the method."""
-    lines = sweep_lines() + [line("stable-rps", 16, s, 0.7, options={"init_std": 1.0}) for s in (0, 1)]
+    """C = 1 said aloud, in records that keep what is so anyway, and C = 1 left to the method."""
+    said = [line("stable-rps", 16, seed, 0.7) | {"run": f"said {seed}"} for seed in (0, 1)]
+    for each in said:
+        each["configuration"]["options"] = {"init_std": 1.0}
+    lines = sweep_lines() + said
     spot = studied(lines).sweeps[0].spots[1.0]
     assert (len(spot.trials), len(spot.accuracy), spot.whole) == (4, 2, True)
 
@@ -470,8 +526,47 @@ def test_an_option_with_several_values_is_a_sweep_with_its_default_and_no_line()
         "stable-rps": [0.1, 1.0], "stable-rps scaler=none": [0.01, 0.1, 1.0],
     }  # fmt: skip
     (setting,) = found.settings
-    assert list(setting.lines) == ["stable-rps"]
-    assert len(setting.lines["stable-rps"][0].trials) == 2
+    assert list(setting.lines) == ["stable-rps", "stable-rps scaler=none"]
+    assert [(len(spot.trials), spot.mean) for (spot,) in setting.lines.values()] == [(2, 0.7), (2, 0.3)]
+
+
+def planned_lines(study):
+    """A finished line for every cell of CIFAR-10 and ResNet-20."""
+    hows = [cell.configuration for cell in study.cells]
+    hows = [how for how in hows if (how.data, how.model) == ("cifar10", "resnet20")]
+    made = [line(how.method, how.compression, how.seed, 0.5, model=how.model) for how in hows]
+    return [
+        each | {"run": how.key, "configuration": asdict(how)} for each, how in zip(made, hows, strict=True)
+    ]
+
+
+def test_lottery_tickets_of_the_paper_stay_in_its_figure_at_every_budget(presets):
+    found = studied(planned_lines(presets["paper"]))
+    (setting,) = found.settings
+    compressions = [3.162, 10, 31.62, 100, 316.2, 1000]
+    assert [spot.compression for spot in setting.lines["ltr"]] == compressions
+    assert {dict(t.options)["rewind"] for spot in setting.lines["ltr"] for t in spot.trials} == {1000}
+    assert {
+        len(spot.trials) for label in ("ltr", "stable-rps", "roast") for spot in setting.lines[label]
+    } == {3}
+    rewound = [each for each in found.sweeps if each.axis == "rewind"]
+    assert [list(each.spots) for each in rewound] == [[0, 500, 1000, 2000, 8000]] * 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "scale"), [((0, 500, 1000, 8000), "symlog"), ((0, 22, 89), "linear"), ((1, 2), "log")]
+)
+def test_steps_beside_zero_have_room(steps, scale):
+    lines = [line("ltr", 16, 0, 0.5, options={"rewind": step}) for step in steps]
+    assert figures.sweep(studied(lines).sweeps, "rewind step").axes[0].get_xscale() == scale
+
+
+def test_of_values_that_a_line_takes_equally_often_the_default_stays():
+    lines = [line("ltr", 16, 0, 0.5, options={"rewind": step}) for step in (5, 0, 9)]
+    (setting,) = studied(lines).settings
+    assert [trial.options for trial in setting.lines["ltr"][0].trials] == [()]
+    (setting,) = studied(lines + [line("ltr", 4, 0, 0.5, options={"rewind": 9})]).settings
+    assert [t.option("rewind") for spot in setting.lines["ltr"] for t in spot.trials] == [9, 9]
 
 
 def test_the_best_value_of_a_sweep_has_every_seed():
@@ -484,7 +579,28 @@ def test_convergence_is_told_at_the_best_values(tmp_path):
     (section,) = [each for each in sections(studied(sweep_lines())) if each.title.startswith("init_std")]
     rows = section.tables[1].rows
     assert rows[0] == ("stable-rps, init_std = 0.1", "35.00", "70.00", "–")
-    assert rows[1] == ("stable-rps scaler=none, init_std = 0.1", "40.00", "80.00", "+7.50 ± 0.00")
+    assert rows[1] == ("stable-rps scaler=none, init_std = 0.1", "40.00", "80.00", "+7.50")
+
+
+def test_settings_that_differ_in_the_recipe_or_in_what_is_tested_on_have_titles_that_say_so():
+    """And neither sweeps nor scalings of one are drawn beside those of the other."""
+    lines = []
+    for change in ({}, {"batch": 16, "ema": 0.5}):
+        lines += [
+            line("random", 4, 0, 0.5, change=change),
+            line("random", 16, 0, 0.6, n=4096, model="resnet20", change=change),
+        ]
+        lines += [line("ltr", 4, 0, 0.5, options={"rewind": step}, change=change) for step in (0, 5)]
+    held = line("random", 2, 0, 0.5) | {"run": "held"}
+    held["configuration"]["held_out"] = 0.25
+    found = studied([*lines, held])
+    about = [" · recipe smoke, 2 epochs" + more for more in (", batch 64, ema 0.0", ", batch 16, ema 0.5")]
+    assert {each.title for each in found.settings} == {
+        *(f"digits · {model}{more}" for model in ("resnet8", "resnet20") for more in about),
+        "digits (held out 0.25) · resnet8 · recipe smoke, 2 epochs",
+    }  # fmt: skip
+    assert {each.title for each in found.sweeps} == {f"digits · resnet8{more}" for more in about}
+    assert {each.title for each in found.scalings} == {f"digits{more}" for more in about}
 
 
 def test_models_with_equal_cells_make_a_scaling():
@@ -498,7 +614,20 @@ def test_models_with_equal_cells_make_a_scaling():
 def test_continuity_compares_1x_with_dense():
     (setting,) = studied(pareto()).settings
     (found,) = continuity(setting)
-    assert (found.spot.label, round(found.paired.difference, 12)) == ("stable-rps", -0.01)
+    assert (found.spot.label, round(found.test.paired.difference, 12)) == ("stable-rps", -0.01)
+
+
+def test_continuity_corrects_for_its_tests_and_has_none_of_a_line_with_a_diverged_seed():
+    lines = pareto() + [line("random", 1, seed, 0.9 + NOISE[seed] / 4) for seed in range(5)]
+    lines += [line("roast", 1, seed, 0.9) for seed in range(4)]
+    lines.append(line("roast", 1, 4, 0.1, status="diverged"))
+    found = {each.spot.label: each.test for each in continuity(studied(lines).settings[0])}
+    assert (found["roast"].paired, found["roast"].remark) == (None, "roast: 1 diverged of 5")
+    others = [found["stable-rps"], found["random"]]
+    assert [test.adjusted for test in others] == holm([test.paired.p for test in others])
+    (section,) = [each for each in sections(studied(lines)) if each.title.startswith("Without")]
+    assert section.tables[0].head[3:] == ("seeds", "difference", "p", "p, Holm", "at 5 %")
+    assert [row[3] for row in section.tables[0].rows] == ["5", "5", "–"]
 
 
 def test_nothing_is_no_study():
@@ -689,6 +818,7 @@ def test_report_command_takes_files_and_folders(call, tmp_path):
         (("none.toml",), "none.toml cannot be read"),
         (("none.toml", "--jobs", "-1"), "--jobs -1 --threads 1 came"),
         (("index", "none.jsonl"), "none.jsonl cannot be read"),
+        (("index", "."), "an index is made of a file of results, NAME.jsonl"),
     ],
 )
 def test_commands_name_what_is_wrong(call, arguments, words):
@@ -699,19 +829,30 @@ def test_commands_name_what_is_wrong(call, arguments, words):
 def test_dry_run_prints_cells_budgets_and_where_the_time_comes_from(call, tmp_path):
     (tmp_path / "x.toml").write_text(
         'seed = [0, 1]\n[[grid]]\nmethod = ["random", "ltr"]\ncompression = 16\n'
-        '[[grid]]\ndata = "cifar10"\nmethod = "dense"\n[[grid]]\nmethod = "hashed"\ncompression = 100000'
+        '[[grid]]\ndata = "cifar10"\nmethod = "dense"\n[[grid]]\nmethod = "hashed"\ncompression = 1000\n'
+        'options.exclude = "blocks*"'
     )
-    printed = call("x.toml", "--dry-run", "--root", "nowhere")
+    printed = call("x.toml", "--dry-run", "--root", "nowhere", status=1)
     rows = [line.split() for line in printed.splitlines()]
-    assert rows[1][:3] + rows[1][5:9] == ["digits", "resnet8", "random", "3", "2", "5,499", "about"]
+    assert rows[1][:3] + rows[1][5:8] == ["digits", "resnet8", "random", "3", "2", "5,499"]
+    assert "about" not in rows[1]
     assert rows[2][:3] + rows[2][5:9] == ["digits", "resnet8", "ltr", "15", "2", "5,499", "about"]
     assert rows[3][:3] + rows[3][-1:] == ["cifar10", "resnet8", "dense", "?"]
     assert rows[4][:3] + rows[4][-3:] == ["digits", "resnet8", "hashed", "?", "?", "?"]
     assert "8 cells, 4 of them with a known time" in printed
     assert "from measured steps" in printed
     assert "? load: CIFAR-10 is not in nowhere" in printed
-    assert "? share: compression=100000 leaves less than one cell" in printed
+    assert "? share: compression=1000 leaves less than one cell to the 784" in printed
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_report_that_is_interrupted_says_so(call, tmp_path, monkeypatch):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("nn.study.results.trials_in", interrupted)
+    with pytest.raises(Stopped, match="study: stopped; the same command writes the report anew"):
+        call("report", written(tmp_path / "x.jsonl", pareto(seeds=1)))
 
 
 def test_rounds_of_tickets_follow_from_their_rate():

@@ -178,6 +178,34 @@ def test_progress_grows_to_the_whole(small, undisturbed, tmp_path):
     assert [event.over for event in events if event.line] == [1, 2, 3, 4, 5, 6]
 
 
+def test_progress_counts_this_call_alone_and_is_not_whole_while_a_cell_runs(small, undisturbed, tmp_path):
+    lines, out = undisturbed
+    study = read_study(small).only(["seed=0", "method=dense,random"])
+    (first, second), rows = (cell.configuration.key for cell in study.cells), []
+    for name in (first, second):
+        (tmp_path / name).mkdir()
+        rows.append((out / name / "metrics.jsonl").read_text().splitlines(keepends=True))
+    (tmp_path / first / "metrics.jsonl").write_text("".join(rows[0][:2]))  # of an earlier call: two of three
+
+    class Slow(Here):
+        """Every epoch is written one look before the cell is over."""
+
+        looks = 0
+
+        def ended(self, patience):
+            self.looks += 1
+            if self.looks % 2 == 0:
+                return super().ended(patience)
+            place = study.cells[self.looks // 2].configuration.key
+            (tmp_path / place / "metrics.jsonl").write_text("".join(rows[self.looks // 2]))
+            return []
+
+    events, crew = [], Slow(lambda job: next(line for line in lines if line["run"] == job.run))
+    run(study, tmp_path, lambda: crew, tell=events.append)
+    seen = [event.done for event in events]
+    assert seen == [0.5 / 4, 1 / 4, 1 / 4, 3.5 / 4, 1, 1]
+
+
 def test_one_study_is_run_by_one_process(small, tmp_path):
     def again(job):
         with pytest.raises(ResumeError, match=r"small.jsonl is in use by another study; wait for it"):
@@ -351,7 +379,7 @@ def test_a_cluster_that_is_lost_is_named_and_what_is_done_is_kept(small, undistu
 @pytest.mark.timeout(200)
 def test_the_command_tells_of_every_cell_and_fails_if_one_did(small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = small.read_text() + '[[grid]]\nmethod = "hashed"\ncompression = 1000000\nseed = 0\n'
+    text = small.read_text() + '[[grid]]\nmethod = "hashed"\ncompression = 9\nchange.batch = 1000\nseed = 0\n'
     (tmp_path / "some.toml").write_text(text)
     mounted = typer.Typer(pretty_exceptions_enable=False, rich_markup_mode=None)
     mounted.add_typer(commands.study, name="study")
@@ -362,5 +390,39 @@ def test_the_command_tells_of_every_cell_and_fails_if_one_did(small, tmp_path, m
     assert found.exit_code == 1, found.output
     assert "3 cells: 2 finished, 1 failed; results in runs/some.jsonl" in found.stdout
     assert "1 of 3: noise.npz resnet8 dense 1x seed 0  " in found.output
-    assert "3 of 3: noise.npz resnet8 hashed 1e+06x seed 0  failed: share: " in found.output
+    assert "3 of 3: noise.npz resnet8 hashed 9x seed 0  failed: Batches: " in found.output
     assert (tmp_path / "runs" / "some.sqlite").exists()
+
+
+def test_lines_of_an_earlier_grid_are_counted(small, undisturbed, tmp_path):
+    lines, out = undisturbed
+    results = results_of(read_study(small), tmp_path)
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    edited = tmp_path / "small.toml"
+    edited.write_text(small.read_text().replace("[0, 1]", "[1]"))
+    arguments = ["run", str(edited), "--out", str(tmp_path), "--only", "method=dense"]
+    found = CliRunner().invoke(commands.study, arguments)
+    assert found.exit_code == 0, found.output
+    assert "1 cells: 1 finished" in found.stdout
+    assert f"3 further lines of an earlier grid in {results}; reports show them too" in found.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_the_slice_in_the_head_of_the_preset_is_run_and_reported(tmp_path):
+    """Three cells of it: the command is read from the file, as a reader would."""
+    preset = ROOT / "studies" / "digits.toml"
+    head = preset.read_text().partition("In a minute")[2].partition("rps study")[2].partition("\n#\n")[0]
+    command = head.replace("#", "").replace("\\", "").split()
+    arguments = [str(preset), "--out", str(tmp_path), *command[3:], "--jobs", "1"]
+    arguments += ["--only", "seed=0", "--only", "method=dense,stable-rps"]
+    assert command[:2] == ["studies/digits.toml", "--out"]
+    found = CliRunner().invoke(commands.study, arguments)
+    assert found.exit_code == 0, found.output
+    assert "3 cells: 3 finished" in found.stdout
+    page = ["report", str(tmp_path / "digits.jsonl"), "--out", str(tmp_path / "report")]
+    assert CliRunner().invoke(commands.study, page).exit_code == 0
+    table = next((tmp_path / "report").glob("accuracy-*.csv")).read_text().splitlines()
+    assert table[0] == "method,1x,16x"
+    assert [row.partition(",")[0] for row in table[1:]] == ["dense", "stable-rps"]
+    assert all(line["test_accuracy"] > 0.5 for line in read_lines(tmp_path / "digits.jsonl"))
