@@ -274,8 +274,8 @@ def curvatures_of(work: Work, pairs: int, lanczos: int) -> dict[str, tuple[Curva
                 sums[name] = sums[name] + own.T @ own if name in sums else own.T @ own
         return sums
 
-    inputs = _once(work, "inputs of every weight", lambda: _grams(work))
-    sums = _once(work, "gradients of every weight", compute)
+    inputs = work.once("inputs of every weight", lambda: _grams(work))
+    sums = work.once("gradients of every weight", compute)
     found: dict[str, tuple[Curvature, float]] = {}
     for p in work.task.projections:
         a, trace = inputs[p.name], inputs[p.name].trace()
@@ -298,15 +298,7 @@ def _top(work: Work, p: Projection, pairs: int) -> Tensors:
         vectors = flat.view(-1, *weight.shape)
         return {"values": values, "vectors": vectors.mT if p.flipped else vectors}
 
-    return _once(work, f"eigenpairs of {p.name}", compute)
-
-
-def _once(work: Work, label: str, compute: Callable[[], Tensors]) -> Tensors:
-    """A stage in memory of its own: sums hang on where numbers lie, which reading from a file changes."""
-    return {
-        name: each.clone(memory_format=torch.contiguous_format)
-        for name, each in work.once(label, compute).items()
-    }
+    return work.once(f"eigenpairs of {p.name}", compute)
 
 
 def _grams(work: Work) -> Tensors:

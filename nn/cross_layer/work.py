@@ -83,13 +83,13 @@ class Work:
                     f"share_layers: {place} cannot be read ({error}); remove it, and the stage is done again"
                 ) from None
             self.tell(f"{label}: done before")
-            return found
+            return _placed(found)
         self.tell(label)
         found = compute()
         if place is not None:
             whole = {name: each.detach().cpu().contiguous().clone() for name, each in found.items()}
             write_bytes(place, safetensors.save(whole), "share_layers")
-        return found
+        return _placed(found)
 
     def has(self, label: str) -> bool:
         """Whether a stage is finished already, so that nothing need be made ready for it."""
@@ -113,3 +113,8 @@ class Work:
         if self.folder is None:
             return None
         return self.folder / f"{hashlib.sha256(label.encode()).hexdigest()[:16]}.safetensors"
+
+
+def _placed(tensors: Tensors) -> Tensors:
+    """Each in memory of its own: sums hang on where numbers lie, which reading from a file changes."""
+    return {name: each.clone(memory_format=torch.contiguous_format) for name, each in tensors.items()}
