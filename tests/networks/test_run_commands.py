@@ -558,7 +558,7 @@ def test_interrupted_training_is_one_sentence_and_goes_on(data, tmp_path):
     arguments = ["train", "--data", str(data), "--method", "dense", "--epochs", "120", "--out", str(tmp_path)]
     process = subprocess.Popen(
         [*START, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what is in the background ignores it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in the foreground
     )  # fmt: skip
     first, _ = process.stderr.readline(), process.stderr.readline()  # the first epoch is written down
     process.send_signal(signal.SIGINT)
