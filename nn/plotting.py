@@ -257,13 +257,10 @@ def _percent(value: float, _: object) -> str:
 
 def page(found: Sequence[Study], rows: Sequence[Row]) -> str:
     """One page with every figure and the table, that refers to nothing outside itself."""
-    from importlib.resources import files
-
     from rpstheory.report.figures import inline_svg
     from rpstheory.report.html import cells as html_cells
-    from rpstheory.report.html import esc, figure_variables, table
+    from rpstheory.report.html import document, esc, table
 
-    css = files("rpstheory.report").joinpath("page.css").read_text(encoding="utf-8")
     figures = "".join(
         f"<figure>{inline_svg(figure([study]), f'study-{place}', study.title, described(study))}"
         f"<figcaption>{esc(CAPTION)}</figcaption></figure>\n"
@@ -276,14 +273,9 @@ def page(found: Sequence[Study], rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{len(rows)} runs</title>\n<style>\n{css}{figure_variables()}</style>\n</head>\n<body>\n"
-        f'<div class="sheet"><main>\n<h1>{len(rows)} runs</h1>\n{figures}'
-        f"{table('Every run', head, body)}\n</main></div>\n</body>\n</html>\n"
-    )
+    title = f"{len(rows)} runs"
+    inside = f"<h1>{title}</h1>\n{figures}{table('Every run', head, body)}"
+    return document(title, f'<div class="sheet"><main>\n{inside}\n</main></div>')
 
 
 CAPTION = (

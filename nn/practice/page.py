@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from rpstheory.report.formula import formula_html
-from rpstheory.report.html import checks_table, esc, facts, figure_variables, plate_html
+from rpstheory.report.html import checks_table, document, esc, facts, plate_html
 from rpstheory.report.words import Group, grouped, prose, summary_lines
 
 if TYPE_CHECKING:
@@ -24,17 +23,13 @@ def to_html(found: Practice) -> str:
         HTML that refers to nothing outside itself.
     """
     groups = grouped(found.report, found.claims)
-    css = files("rpstheory.report").joinpath("page.css").read_text(encoding="utf-8")
     summary = "".join(f"<p>{esc(line)}</p>" for line in summary_lines(found.report))
     sections = "\n".join(_section(group, found.plates.get(group[0], [])) for group in groups)
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>Theory beside practice</title>\n<style>\n{css}{figure_variables()}</style>\n"
-        "</head>\n<body>\n"
-        f'<div class="sheet"><main>\n<section class="first"><h1>Theory beside practice</h1>\n{summary}'
-        f"</section>\n{sections}\n</main></div>\n</body>\n</html>\n"
+    title = "Theory beside practice"
+    return document(
+        title,
+        f'<div class="sheet"><main>\n<section class="first"><h1>{title}</h1>\n{summary}</section>\n'
+        f"{sections}\n</main></div>",
     )
 
 

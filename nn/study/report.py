@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from io import StringIO
 from pathlib import Path
 from statistics import fmean
@@ -37,7 +36,7 @@ from rpstheory.report.figures import save
 from rpstheory.report.files import write_text
 from rpstheory.report.gallery import Plate
 from rpstheory.report.html import cells as html_cells
-from rpstheory.report.html import esc, figure_variables, plate_html
+from rpstheory.report.html import document, esc, plate_html
 from rpstheory.report.html import table as html_table
 from rpstheory.report.numbers import count, duration
 
@@ -467,20 +466,16 @@ def _joined(found: Sequence[Section], text: Callable[[Table], str]) -> str:
 
 def to_html(study: Study, found: Sequence[Section], title: str) -> str:
     """One page that refers to nothing outside itself."""
-    css = files("rpstheory.report").joinpath("page.css").read_text(encoding="utf-8")
     links = "".join(
         f'<li><a href="#part-{place}">{esc(section.title)}</a></li>' for place, section in enumerate(found)
     )
     body = "\n".join(_section(place, section) for place, section in enumerate(found))
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{esc(title)}</title>\n<style>\n{css}{figure_variables()}</style>\n</head>\n<body>\n"
+    inside = (
         '<a class="skip" href="#summary">Skip to the summary</a>\n<div class="sheet">\n'
         f'<nav aria-label="Contents"><h2>Contents</h2><ul>{links}</ul></nav>\n<main>\n'
-        f"{_summary(study, title)}\n{body}\n</main>\n</div>\n</body>\n</html>\n"
+        f"{_summary(study, title)}\n{body}\n</main>\n</div>"
     )
+    return document(title, inside)
 
 
 def _summary(study: Study, title: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from rpstheory.report.figures.style import DARK
@@ -113,3 +114,20 @@ def _note(v: Verdict) -> str:
         return prose(v.condition)
     note = f'<span class="outside">fails outside</span>: {prose(v.condition)}'
     return note if v.claimed is None else f"{note}; the claim would give {figure(v.claimed, 5)}"
+
+
+def document(title: str, body: str) -> str:
+    """A whole page in the look of the house, light and dark, that refers to nothing outside itself.
+
+    Args:
+        title: As text.
+        body: HTML.
+    """
+    css = files("rpstheory.report").joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>{esc(title)}</title>\n<style>\n{css}{figure_variables()}</style>\n</head>\n<body>\n"
+        f"{body}\n</body>\n</html>\n"
+    )

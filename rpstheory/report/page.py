@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from rpstheory.claims import all_claims
@@ -13,9 +12,9 @@ from rpstheory.report.html import (
     alarm,
     cells,
     checks_table,
+    document,
     esc,
     facts,
-    figure_variables,
     plate_html,
     table,
 )
@@ -47,16 +46,12 @@ def to_html(report: Report, claims: Sequence[Claim], setting: Setting | None = N
         _landscapes(plates),
         _environment(report),
     ]
-    css = files("rpstheory.report").joinpath("page.css").read_text(encoding="utf-8")
     title = f"Parameter sharing against pruning: {report.summary.checks} checks"
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{esc(title)}</title>\n<style>\n{css}{figure_variables()}</style>\n</head>\n<body>\n"
+    inside = (
         '<a class="skip" href="#summary">Skip to the summary</a>\n<div class="sheet">\n'
-        f"{_contents(groups, plates)}\n<main>\n" + "\n".join(body) + "\n</main>\n</div>\n</body>\n</html>\n"
+        f"{_contents(groups, plates)}\n<main>\n" + "\n".join(body) + "\n</main>\n</div>"
     )
+    return document(title, inside)
 
 
 def _contents(groups: Sequence[Group], plates: Sequence[Plate]) -> str:
