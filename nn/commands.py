@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nn.options import Root
 from nn.records import BROKEN, UNFINISHED, Record, lines, ratio_of, read, records_of, rows_of
 from rpstheory.errors import ArgumentError, Stopped
 
@@ -23,7 +24,6 @@ MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg1
 METHODS = "dense, stable-rps, roast, robe, hashed, random, magnitude, snip, grasp, synflow, ltr, smaller"
 RECIPES = "paper, synflow, short, smoke"
 COMPRESSION = 10.0  # of every method but dense, where none is given
-FIGURES = (".png", ".svg", ".pdf", ".html")
 _SUCH = {"--option": "scaler=v1", "--set": "ema=0.999"}
 STYLES = {"diverged": "yellow", UNFINISHED: "dim", BROKEN: "red"}
 
@@ -60,10 +60,6 @@ Set = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder of all runs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Root = Annotated[
-    Path | None,
-    typer.Option("--root", help="Folder with the official data.", show_default="$RPS_DATA, or data"),
-]
 Run = Annotated[Path, typer.Argument(help="Folder of one run.", metavar="RUN")]
 Folder = Annotated[Path, typer.Argument(help="Folder of runs, however deep.", metavar="DIR")]
 
@@ -156,10 +152,11 @@ def plot(
     from nn.plotting import figure, page, studies
     from rpstheory.report import write_text
     from rpstheory.report.figures import save
+    from rpstheory.report.figures.svg import FORMATS
     from rpstheory.report.files import check_writable
 
-    if out.suffix.lower() not in FIGURES:
-        raise ArgumentError(f"plot: --out {out} came; a name that ends in {', '.join(FIGURES)} is needed")
+    if out.suffix.lower() not in (endings := (*FORMATS, ".html")):
+        raise ArgumentError(f"plot: --out {out} came; a name that ends in {', '.join(endings)} is needed")
     check_writable(out, "plot")
     rows, found = rows_of(folder, {}), studies(records_of(folder))
     if out.suffix.lower() == ".html":

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib.metadata import entry_points
 from io import TextIOWrapper
 from pathlib import Path
@@ -303,42 +303,12 @@ def _publish(report: Any, claims: Any, setting: Setting, json: Path | None, html
     print_report(report, claims, PatientConsole())
 
 
-@contextmanager
-def _progress(resume: Path | None = None) -> Iterator[Progress | None]:
-    """A bar with the time left, on a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
+def _progress(resume: Path | None = None) -> AbstractContextManager[Progress]:
+    from rpstheory.report.console import bars
+
+    kept = (
+        f"finished work is kept in {resume}; run the same command again to go on"
+        if resume
+        else "nothing was kept; with --resume DIR a stopped run can go on"
     )
-
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-    stages: dict[str, Any] = {}
-
-    def report(stage: str, done: float, whole: float) -> None:
-        if stage not in stages:
-            stages[stage] = bar.add_task(stage)
-        bar.update(stages[stage], completed=done, total=whole)
-
-    try:
-        with bar:
-            yield report
-    except KeyboardInterrupt:
-        kept = (
-            f"finished work is kept in {resume}; run the same command again to go on"
-            if resume
-            else "nothing was kept; with --resume DIR a stopped run can go on"
-        )
-        raise Stopped(f"stopped: {kept}") from None
+    return bars(f"stopped: {kept}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nn.options import Root
 from rpstheory.errors import ArgumentError, Stopped
 
 if TYPE_CHECKING:
@@ -40,10 +41,7 @@ def advise(
     ] = None,
     images: Annotated[int, typer.Option("--images", help="Of the training set.")] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Of mappings and masks.")] = 0,
-    root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Folder with the official data.", show_default="$RPS_DATA, or data"),
-    ] = None,
+    root: Root = None,
     verdicts: Annotated[
         Path | None,
         typer.Option("--verdicts", help="What rps practice --json wrote, to say how far to trust."),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nn.options import Root
 from rpstheory.errors import DataError
 
 if TYPE_CHECKING:
@@ -23,10 +24,7 @@ def group() -> None:
 @data.command()
 def check(
     path: Annotated[Path, typer.Argument(help="Folder, archive or .npz; or a name, such as digits.")],
-    root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Folder with the official data.", show_default="$RPS_DATA, or data"),
-    ] = None,
+    root: Root = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read everything in PATH, keep it decoded for training, and say what it is.

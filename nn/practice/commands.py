@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rpstheory.errors import Stopped
-
-if TYPE_CHECKING:
-    from rpstheory.verification import Progress
+from nn.options import Root
 
 REFUTED, INCONCLUSIVE = 1, 3
 
@@ -30,10 +25,7 @@ def practice(
         bool, typer.Option("--mutants", help="Run the wrong predictions; all must be refuted.")
     ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Names the whole experiment.")] = 0,
-    root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Folder with the official data.", show_default="$RPS_DATA, or data"),
-    ] = None,
+    root: Root = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the verdicts here.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write one page here.")] = None,
 ) -> None:
@@ -45,12 +37,12 @@ def practice(
     from nn.practice.page import to_html
     from nn.practice.practising import practice as run
     from rpstheory.report import check_writable, print_report, to_json, write_text
-    from rpstheory.report.console import PatientConsole
+    from rpstheory.report.console import PatientConsole, bars
 
     for path in (json, html):
         if path is not None:
             check_writable(path, "report")
-    with _progress() as progress:
+    with bars("practice: stopped, nothing was kept; --part and --quick make a shorter run") as progress:
         found = run(runs, part or (), quick=quick, mutants=mutants, seed=seed, root=root, progress=progress)
     if json is not None:
         write_text(json, to_json(found.report), "report")
@@ -66,24 +58,3 @@ def practice(
         typer.echo(f"{refuted} of {len(status)} mutants refuted")
         raise typer.Exit(int(refuted < len(status)))
     raise typer.Exit(REFUTED if refuted else INCONCLUSIVE if inconclusive else 0)
-
-
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    """A bar with the time left, on a terminal; nothing elsewhere."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    stages: dict[str, Any] = {}
-    try:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-
-            def report(stage: str, done: float, whole: float) -> None:
-                if stage not in stages:
-                    stages[stage] = bar.add_task(stage)
-                bar.update(stages[stage], completed=done, total=whole)
-
-            yield report
-    except KeyboardInterrupt:
-        raise Stopped("practice: stopped, nothing was kept; --part and --quick make a shorter run") from None

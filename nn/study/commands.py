@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from nn.options import Root
 from rpstheory.errors import ArgumentError, DataError, Stopped
 
 if TYPE_CHECKING:
@@ -64,10 +65,7 @@ def run(
         str | None,
         typer.Option("--cluster", help="Dask scheduler, tcp://host:port; its workers see the same files."),
     ] = None,
-    root: Annotated[
-        Path | None,
-        typer.Option("--root", help="Folder with the official data.", show_default="$RPS_DATA, or data"),
-    ] = None,
+    root: Root = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Run every cell of a study that is not known yet; the same command goes on after any stop.
