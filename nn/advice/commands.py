@@ -31,6 +31,10 @@ def advise(
         str,
         typer.Option("--budget", help="10x of the compressible weights, or parameters of the whole model."),
     ] = "10x",
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", help="Of MODEL: a state dict (.safetensors, .pt), or what nn.save wrote."),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option("--data", help="Name or path.", show_default="those of the run; digits for a model"),
@@ -50,7 +54,8 @@ def advise(
 ) -> None:
     """Say which method loses least of a network at a budget, before anything is trained.
 
-    Of a run the network with its final weights is taken; of a model a new one with its initial weights.
+    Of a run the network with its final weights is taken; of a model one with the weights of a file, or a
+    new one with its initial weights.
     """
     compression, params = budget_in(budget)
     if images < 2:
@@ -59,7 +64,7 @@ def advise(
         from nn.advice.advising import advise as advised
         from nn.advice.advising import text
 
-        model, source, build = _found(network, data, seed, root)
+        model, source, build = _found(network, weights, data, seed, root)
         found = advised(
             model, _batches(source, images), compression, budget_params=params, build=build,
             methods=method or (), seed=seed, verdicts=verdicts,
@@ -87,17 +92,23 @@ def budget_in(words: str) -> tuple[float | None, int | None]:
 
 
 def _found(
-    network: str, data: str | None, seed: int, root: Path | None
+    network: str, weights: Path | None, data: str | None, seed: int, root: Path | None
 ) -> tuple[tnn.Module, Feed, Builder | None]:
     """The network with plain weights, its data, and its architecture by widths."""
     import torch
 
+    from nn.advice.checkpoint import with_weights
     from nn.advice.trained import plain, trained
     from nn.data import feed
     from nn.models.registry import MODELS as KNOWN
     from nn.models.registry import build as built
 
     if Path(network).is_dir():
+        if weights is not None:
+            raise ArgumentError(
+                f"advise: --weights {weights} came, and {network} is a run, which has weights of its own; "
+                "pass the name of its model, or leave --weights out"
+            )
         run = trained(network, root)
         model, how = plain(run.model), run.record.configuration
         source = run.source if data is None else feed(data, BATCH, held_out=0.0, root=root)
@@ -115,7 +126,8 @@ def _found(
     if model is None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = build(1.0).train()
+            model = build(1.0)
+        model = model.train() if weights is None else with_weights(model, weights).eval()
     return model, source, build if whole else None
 
 

@@ -1,13 +1,16 @@
 """Advice: closed forms of a whole network against enumeration and claim 2, splits and orders against all."""
 
+import copy
 import json
 from fractions import Fraction
+from functools import partial
 from itertools import permutations, product
 from math import inf
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import torch.nn as tnn
 import typer
@@ -32,7 +35,9 @@ from nn.advice.noise import (
 )
 from nn.advice.ordering import Laid, best_order
 from nn.advice.splitting import split
+from nn.data import feed
 from nn.fitting import fit
+from nn.models.registry import build
 from nn.practice.imbalance import counts, imbalanced, with_tail
 from nn.practice.practising import practice
 from nn.practice.ranking import Cell, Permuted, Ranking, tau
@@ -508,6 +513,31 @@ def test_the_command_takes_shared_and_pruned_runs_and_new_models(runs, call):
         assert set(record["options"][0]["layers"]) >= {"conv.weight", "fc.weight"}
 
 
+def test_the_command_takes_weights_from_a_file_in_every_form(runs, call, tmp_path):
+    """What is said is what nn.advise says of the model that was written; the network is not the new one."""
+    torch.manual_seed(7)
+    model = build("resnet8", 4, 1).eval()
+    shared = nn.share(copy.deepcopy(model), compression=10)
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "w.safetensors")
+    nn.save(shared, tmp_path / "shared.safetensors")
+    rest = ("--data", runs.data, "--method", "magnitude", "--images", "16", "--json")
+    said = {each: call("resnet8", "--weights", tmp_path / each, *rest) for each in ("w.pt", "w.safetensors")}
+    said["shared"] = call("resnet8", "--weights", tmp_path / "shared.safetensors", *rest)
+    noise = {name: json.loads(text)["options"][0]["noise"] for name, text in said.items()}
+    source = feed(runs.data, commands.BATCH)
+    batches = commands._batches(source, 16)
+    for name, written in (("w.pt", model), ("w.safetensors", model), ("shared", nn.to_dense(shared))):
+        found = nn.advise(
+            written.eval(), batches, 10, build=partial(build, "resnet8", 4, 1), methods=["magnitude"]
+        )
+        assert noise[name] == found.options[0].noise
+    assert noise["shared"] != noise["w.pt"] != json.loads(call("resnet8", *rest))["options"][0]["noise"]
+    torch.save({"weight": torch.ones(2)}, tmp_path / "foreign.pt")
+    with pytest.raises(DataError, match="conv.weight is missing in"):
+        call("resnet8", "--weights", tmp_path / "foreign.pt", *rest)
+
+
 def test_the_command_cites_the_verdicts_of_practice(runs, call, tmp_path):
     from rpstheory.report import to_json
 
@@ -528,6 +558,9 @@ def test_the_command_cites_the_verdicts_of_practice(runs, call, tmp_path):
         (["{dense}", "--budget", "3"], ArgumentError, "budget_params=3 came"),
         (["{dense}", "--images", "1"], ArgumentError, "at least 2"),
         (["{dense}", "--method", "ltr"], ArgumentError, "'ltr' came"),
+        (["{dense}", "--weights", "{data}"], ArgumentError, "which has weights of its own"),
+        (["resnet8", "--weights", "none.pt"], DataError, "is no file"),
+        (["resnet8", "--weights", "{data}"], DataError, "holds no state dict"),
         (["resnet9"], ArgumentError, "neither the folder of a run nor a model"),
         (["{folder}"], DataError, "pass the folder of a run"),
     ],
