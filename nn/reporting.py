@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn as tnn
 
 from nn.bank import View
-from nn.factors import Factor, Product
+from nn.factors import PREFIX, Factor, Product
 from nn.gamma import Stretches
 from nn.layers import factors_of, own_class, views_of
 from nn.sharing import banks_of
@@ -38,6 +39,7 @@ class Row:
         load: Least and greatest number of weights in a cell of its bank.
         gamma: Least and greatest Gamma of its bank.
         ranks: Between the factors whose product the tensor is, if it is one.
+        factors: Names of these factors, from left to right; who shares with whom.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Row:
     load: tuple[int, int] | None = None
     gamma: tuple[float, float] | None = None
     ranks: tuple[int, ...] | None = None
+    factors: tuple[str, ...] | None = None
 
     @property
     def shared(self) -> bool:
@@ -184,6 +187,7 @@ class Report:
 
 
 _HEAD = ("name", "kind", "shape", "dense", "stored", "bytes", "at rest", "index")
+_OF_FACTORS = ("rank", "factors")
 _OF_BANKS = ("lambda", "load", "Gamma")
 
 
@@ -251,6 +255,7 @@ def _of_product(name: str, module: tnn.Module, view: Product, uses: dict[Factor,
         resident_bytes=size,
         index_bytes=index,
         ranks=view.sizes[1:-1],
+        factors=tuple(factor.name for factor, _ in view.links),
     )
 
 
@@ -296,12 +301,11 @@ def _together(what: str, rows: list[Row]) -> list[Row]:
 def _cells(rows: tuple[Row, ...]) -> list[tuple[str, ...]]:
     """The heads and a line for each row; ranks, and what only banks have, where there are any."""
     factored, banked = any(row.ranks is not None for row in rows), any(row.scale is not None for row in rows)
-    heads = (*_HEAD, *(("rank",) if factored else ()), *(_OF_BANKS if banked or not factored else ()))
-    lines = [heads]
-    for row in rows:
-        ranks = ("" if row.ranks is None else " ".join(map(str, row.ranks)),) if factored else ()
-        lines.append((*_of_row(row), *ranks, *(_of_bank(row) if banked or not factored else ())))
-    return lines
+    parts: list[tuple[tuple[str, ...], Callable[[Row], tuple[str, ...]]]] = [(_HEAD, _of_row)]
+    parts += [(_OF_FACTORS, _of_factors)] if factored else []
+    parts += [(_OF_BANKS, _of_bank)] if banked or not factored else []
+    lines = [tuple(head for heads, _ in parts for head in heads)]
+    return lines + [tuple(cell for _, cells in parts for cell in cells(row)) for row in rows]
 
 
 def _of_row(row: Row) -> tuple[str, ...]:
@@ -315,6 +319,11 @@ def _of_row(row: Row) -> tuple[str, ...]:
         f"{row.resident_bytes:,.0f}",
         f"{row.index_bytes:,.0f}",
     )
+
+
+def _of_factors(row: Row) -> tuple[str, ...]:
+    numbers = [name.removeprefix(PREFIX) for name in row.factors or ()]
+    return " ".join(map(str, row.ranks or ())), " ".join(numbers)
 
 
 def _of_bank(row: Row) -> tuple[str, ...]:

@@ -263,6 +263,12 @@ def test_the_report_divides_each_factor_among_its_readers(made):
     third = factors[0].parameter.numel() / 3
     assert rows["first.weight"].stored_params == third + factors[1].parameter.numel()
     assert rows["first.weight"].ranks == (2,)
+    read = {name: row.factors for name, row in rows.items() if row.factors}
+    assert read == {
+        "first.weight": (factors[0].name, factors[1].name),
+        "second.weight": (factors[0].name, factors[2].name),
+        "back.weight": (factors[3].name, factors[0].name),
+    }
     assert sum(row.index_bytes for row in report.rows) == sum(f.index_bytes for f in factors)
     assert "4 factors, 1 of them in several weights" in str(report)
     assert " rank" in str(report)
