@@ -29,7 +29,7 @@ prove: tools ## prove the claims: enumeration, SymPy, Z3
 	@$(BIN)/rps prove $(ARGS)
 
 test: lint types contracts ## lint, types, import contracts, tests and doctests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: tools ## formatting and lint, changing nothing
 	@$(BIN)/ruff format --check --quiet --diff .

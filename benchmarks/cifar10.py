@@ -231,7 +231,7 @@ def results(records: list[dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", choices=("tune", "run", "show"))
+    parser.add_argument("stage", nargs="?", default="show", choices=("tune", "run", "show"))
     parser.add_argument("--data", default="cifar10", help="name or path, as for rps train")
     parser.add_argument("--out", default=str(FOLDER), help="folder of the runs")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)

@@ -33,8 +33,9 @@ from nn.practice.trained import trained
 from rpstheory import Fold, expected_linear_residual
 
 plt.style.use("house.mplstyle")
-SMALL = "RPS_SMALL" in os.environ  # the tests' setting: one seed, fewer predictions, the same checks
+SMALL = "RPS_SMALL" in os.environ  # the tests' setting: one seed, one epoch, few predictions, all checks
 SEEDS = (0,) if SMALL else (0, 1, 2)
+RECIPE = nn.recipes.recipe_of("smoke", epochs=1, batch=16) if SMALL else "smoke"
 PARTS = ("occupancy", "residuals") if SMALL else ("occupancy", "residuals", "preactivations", "stepping")
 
 # %% [markdown]
@@ -60,7 +61,7 @@ for method, (compression, _) in METHODS.items():
             model="resnet8",
             method=method,
             compression=compression,
-            recipe="smoke",
+            recipe=RECIPE,
             seed=seed,
             out=runs,
             watch=told.append,

@@ -97,6 +97,13 @@ class Features:
         return Features(self.name, self.train @ turn, self.classes, self.test @ turn, self.truth)
 
     @cached_property
+    def turned(self) -> tuple[Array, Array]:
+        """Training features and classes along left singular vectors: no more rows than directions."""
+        frame, size, basis = np.linalg.svd(self.train, full_matrices=False)
+        real = size**2 > LEAST * size[0] ** 2
+        return size[real, None] * basis[real], frame[:, real].T @ self.classes
+
+    @cached_property
     def variances(self) -> Array:
         """(d,), second moments of the training features."""
         return np.square(self.train).mean(axis=0)
@@ -156,9 +163,7 @@ class Fitted:
     def __call__(self, first: int, count: int, backend: str) -> Array:
         """Values of ``count`` draws."""
         draw = cpu.draw if backend == "numba" else reference.draw_many
-        frame, size, basis = np.linalg.svd(self.features.train, full_matrices=False)
-        real = size**2 > LEAST * size[0] ** 2
-        factor, wanted = size[real, None] * basis[real], frame[:, real].T @ self.features.classes
+        factor, wanted = self.features.turned
         parts = []
         for low in range(0, count, HELD):
             cells, signs = draw(self.mapping, (first + low) % 2**64, min(HELD, count - low))
@@ -172,7 +177,7 @@ class Fitted:
             if self.test:
                 parts.append(self.features.loss(weights, test=True))
             else:
-                parts.append(np.square(wanted - factor @ weights).sum(axis=(1, 2)) / len(frame))
+                parts.append(np.square(wanted - factor @ weights).sum(axis=(1, 2)) / len(self.features.train))
         return np.concatenate(parts)
 
 

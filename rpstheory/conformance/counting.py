@@ -14,7 +14,6 @@ from math import log, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import betainc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,6 +85,8 @@ def two_sided_tail(hits: Any, totals: Any, chance: Any) -> Any:
         >>> float(two_sided_tail(np.array(10), np.array(10), 0.5)) == 2 * 0.5**10
         True
     """
+    from scipy.special import betainc
+
     misses = totals - hits
     below = np.where(misses == 0, 1.0, betainc(np.maximum(misses, 1), hits + 1, 1 - chance))
     above = np.where(hits == 0, 1.0, betainc(np.maximum(hits, 1), misses + 1, chance))

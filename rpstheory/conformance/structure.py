@@ -116,9 +116,9 @@ def _check_reach(subject: Subject) -> None:
         first = None if subject.drops else subject.build(n, m)
         if first is None:
             continue
-        used = np.zeros(first.cells, dtype=bool)
+        used, everywhere = np.zeros(first.cells, dtype=bool), np.arange(n)
         for seed in range(subject.first_seed, subject.first_seed + WIDE_DRAWS):
-            used[subject.draw(n, m, seed).answers(range(n))[0]] = True
+            used[subject.draw(n, m, seed).answers(everywhere)[0]] = True
             if used.mean() >= 1 - WIDE_UNUSED:
                 break
         else:

@@ -116,7 +116,9 @@ class Guarded:
             asked = "a batch" if arguments and not where else ", ".join(map(str, where))
             raise self.wrong(where, f"{name}({asked}) raised {describe(error)}") from error
 
-    def answers(self, places: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def answers(
+        self, places: Sequence[int] | NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cells and signs of a batch of positions, held to be integers in their range."""
         asked = np.array(places, dtype=np.int64)
         cells, signs = (

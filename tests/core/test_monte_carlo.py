@@ -1,7 +1,6 @@
 """Experiments in chunks: the same numbers whoever computes them, whatever is killed meanwhile."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -357,46 +356,8 @@ def test_ledger_takes_the_name_of_a_folder(tmp_path):
 # ---------------------------------------------------------------------------------- a cluster
 
 
-def free_port():
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def dask(command, *arguments):
-    code = [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    silent = subprocess.DEVNULL
-    return subprocess.Popen(code, env=environment, stdout=silent, stderr=silent)
-
-
-@contextmanager
-def cluster(workers):
-    """A real scheduler with its workers on loopback: (address, scheduler, workers)."""
-    pytest.importorskip("distributed")
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    started = [dask("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")]
-    try:
-        for _ in range(workers):
-            more = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
-            started.append(dask("worker", address, *more))
-        wait_for(lambda: answers(address, workers), 60)
-        yield address, started[0], started[1:]
-    finally:
-        for process in started:
-            kill(process)
-
-
-def answers(address, workers):
-    try:
-        return monte_carlo._count_workers(address) == workers
-    except OSError:
-        return False
-
-
 @pytest.mark.timeout(120)
-def test_cluster_gives_the_same_moments_though_a_worker_is_killed_in_the_middle(undisturbed):
+def test_cluster_gives_the_same_moments_though_a_worker_is_killed_in_the_middle(cluster, undisturbed):
     tasks, seen = experiment(), []
     with cluster(workers=2) as (address, _, workers):
 
@@ -411,7 +372,7 @@ def test_cluster_gives_the_same_moments_though_a_worker_is_killed_in_the_middle(
 
 
 @pytest.mark.timeout(120)
-def test_cluster_that_is_lost_in_the_middle_is_named_and_the_run_resumes(tmp_path, undisturbed):
+def test_cluster_that_is_lost_in_the_middle_is_named_and_the_run_resumes(cluster, tmp_path, undisturbed):
     tasks, seen = experiment(), []
     with cluster(workers=1) as (address, scheduler, _):
 
@@ -430,7 +391,7 @@ def test_cluster_that_is_lost_in_the_middle_is_named_and_the_run_resumes(tmp_pat
 
 
 @pytest.mark.timeout(120)
-def test_cluster_without_workers_is_refused():
+def test_cluster_without_workers_is_refused(cluster):
     with (
         cluster(workers=0) as (address, _, _),
         pytest.raises(ClusterError, match=f"{address} has no workers; start some with: dask worker"),
@@ -447,12 +408,14 @@ def silent_port():
         yield f"tcp://127.0.0.1:{server.getsockname()[1]}"
 
 
-def test_cluster_that_stays_silent_is_given_up_within_ten_seconds():
+def test_cluster_that_stays_silent_is_given_up_within_ten_seconds(monkeypatch):
+    """Within its patience, which is less, and of which a sixteenth is waited for here."""
     pytest.importorskip("distributed")
-    begin = time.monotonic()
+    patience, begin = monte_carlo.CLUSTER_PATIENCE, time.monotonic()
+    monkeypatch.setattr(monte_carlo, "CLUSTER_PATIENCE", patience / 16)
     with silent_port() as address, pytest.raises(ClusterError, match=f"{address} does not answer"):
         run(experiment(1, 20), backend="numpy", cluster=address)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < patience < 10
 
 
 @pytest.mark.parametrize(

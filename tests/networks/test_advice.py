@@ -437,36 +437,18 @@ def test_classes_fall_by_the_ratio_and_number_as_many_for_every_ratio():
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(blobs, tmp_path_factory):
     """A dense network and four ways at one budget, trained for a moment on four classes of small images."""
     folder = tmp_path_factory.mktemp("advice")
-    draw = np.random.default_rng(0)
-
-    def images(count):
-        labels = np.arange(count) % 4
-        found = draw.integers(0, 120, (count, 8, 8, 1), dtype=np.uint8)
-        found[np.arange(count), labels * 2, :, 0] += 130
-        return found, labels
-
-    arrays = dict(zip(("train_images", "train_labels", "test_images", "test_labels"),
-                      images(256) + images(64), strict=True))  # fmt: skip
-    np.savez(folder / "blobs.npz", **arrays)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RPS_CACHE", str(folder / "cache"))
-        recipe, data = recipe_of("smoke", epochs=1, batch=64), str(folder / "blobs.npz")
-        made = {
-            method: fit(
-                data,
-                "resnet8",
-                method,
-                1.0 if method == "dense" else 10.0,
-                recipe,
-                out=folder / "runs",
-                device="cpu",
-            ).folder
-            for method in ("dense", "stable-rps", "random", "magnitude", "smaller")
-        }
-        yield SimpleNamespace(folder=folder, data=data, **{k.replace("-", "_"): v for k, v in made.items()})
+    recipe, data = recipe_of("smoke", epochs=1, batch=64), str(blobs(folder, channels=1))
+    compressions = {"dense": 1.0, "stable-rps": 10.0, "random": 10.0, "magnitude": 10.0, "smaller": 10.0}
+    made = {
+        method.replace("-", "_"): fit(
+            data, "resnet8", method, compression, recipe, out=folder / "runs", device="cpu"
+        ).folder
+        for method, compression in compressions.items()
+    }
+    return SimpleNamespace(folder=folder, data=data, **made)
 
 
 def test_runs_of_enough_methods_are_ranked(runs):

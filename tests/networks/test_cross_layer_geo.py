@@ -535,21 +535,23 @@ def test_groups_are_colors():
     assert firsts[1] is firsts[2]
 
 
+PAIRED = {
+    "compression": 1.5,
+    "calibration": IMAGES,
+    "groups": "auto",
+    "pairs": 2,
+    "lanczos": 100,
+    "include": "*.out_proj.weight",
+}
+
+
 def test_the_same_seed_gives_the_same_bits_and_saved_models_come_back(tmp_path):
     model = vit(depth=4)
-    said = {
-        "compression": 1.5,
-        "calibration": IMAGES,
-        "groups": "auto",
-        "pairs": 2,
-        "lanczos": 100,
-        "include": "*.out_proj.weight",
-    }
     before = copy.deepcopy(model.state_dict())
-    one, two = (nn.share_layers(model, "geo", **said).state_dict() for _ in range(2))
+    one, two = (nn.share_layers(model, "geo", **PAIRED).state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    shared = nn.share_layers(model, "geo", **said)
+    shared = nn.share_layers(model, "geo", **PAIRED)
     nn.save(shared, tmp_path / "m.safetensors")
     again = nn.load(tmp_path / "m.safetensors", vit(depth=4, seed=9))
     assert torch.equal(again(IMAGES[0]), shared(IMAGES[0]))
@@ -576,17 +578,8 @@ class Stopped(Exception):
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
-    model = vit(depth=4)
-    said = {
-        "compression": 1.5,
-        "calibration": IMAGES,
-        "groups": "auto",
-        "pairs": 2,
-        "lanczos": 100,
-        "include": "*.out_proj.weight",
-    }
-    lines = []
-    expected = nn.share_layers(model, "geo", **said, progress=lines.append).state_dict()
+    model, lines = vit(depth=4), []
+    expected = nn.share_layers(model, "geo", **PAIRED, progress=lines.append).state_dict()
     stages = [line for line in lines if "|" not in line]
     for stop in sorted(random.Random(0).sample(stages, 3), key=stages.index):
 
@@ -595,9 +588,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path):
                 raise Stopped
 
         with pytest.raises(Stopped):
-            nn.share_layers(model, "geo", **said, resume=tmp_path, progress=tell)
+            nn.share_layers(model, "geo", **PAIRED, resume=tmp_path, progress=tell)
         again = []
-    found = nn.share_layers(model, "geo", **said, resume=tmp_path, progress=again.append).state_dict()
+    found = nn.share_layers(model, "geo", **PAIRED, resume=tmp_path, progress=again.append).state_dict()
     assert any(line.endswith("done before") for line in again)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 

@@ -28,12 +28,12 @@ ROOT = Path(__file__).parents[2]
 F32, F64 = torch.float32, torch.float64
 HALF = (torch.bfloat16, torch.float16)
 MAPPINGS = [
-    Fold(2000, 701, 1),  # three laps, the last one ragged
-    Fold(1500, 140, 2),  # laps hardly longer than what a program expands
+    Fold(1000, 351, 1),  # three laps, the last one ragged
+    Fold(500, 140, 2),  # laps hardly longer than what a program expands
     Fold(600, 600, 3),  # one lap
     Fold(400, 90, 4),  # several laps in what a program expands
     Fold(50, 3001, 5),  # less than a lap
-    Chunk(2000, 1900, 6, chunk=300),
+    Chunk(640, 600, 6, chunk=200),
     Chunk(150, 100, 7, chunk=13),
     Block(1200, 700, 8, block=600),
     Block(100, 65, 9, block=8),
@@ -160,7 +160,7 @@ def test_half_precision_is_exact_on_whole_numbers(mapping, first):
 @pytest.mark.parametrize(("batch", "columns"), [(1, 16), (2, 33), (5, 130), (16, 48)])
 def test_products_equal_those_of_the_weight_on_whole_numbers(mapping, dtype, batch, columns):
     case = Case(mapping, SEAMS[batch % 3], dtype, whole=True)
-    count = min(case.count // columns, 2 * cuda.TOGETHER + 3)
+    count = min(case.count // columns, cuda.TOGETHER + 3)  # one program whole, one ragged
     x, out = case.numbers(batch, columns), torch.empty(batch, count, dtype=dtype, device=DEVICE)
     if count:
         cuda.linear(case.plan, here(x), here(case.bank), *case.place(), out)

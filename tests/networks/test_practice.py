@@ -38,28 +38,15 @@ from rpstheory.report import from_json
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(blobs, tmp_path_factory):
     """A shared and a dense network that were trained for a moment on four classes of small images."""
     folder = tmp_path_factory.mktemp("practice")
-    draw = np.random.default_rng(0)
-
-    def images(count):
-        labels = np.arange(count) % 4
-        found = draw.integers(0, 120, (count, 8, 8, 1), dtype=np.uint8)
-        found[np.arange(count), labels * 2, :, 0] += 130
-        return found, labels
-
-    arrays = dict(zip(("train_images", "train_labels", "test_images", "test_labels"),
-                      images(256) + images(64), strict=True))  # fmt: skip
-    np.savez(folder / "blobs.npz", **arrays)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RPS_CACHE", str(folder / "cache"))
-        recipe, data = recipe_of("smoke", epochs=1, batch=64), str(folder / "blobs.npz")
-        made = [
-            fit(data, "resnet8", method, compression, recipe, out=folder / "runs", device="cpu").folder
-            for method, compression in (("stable-rps", 10.0), ("dense", 1.0))
-        ]
-        yield SimpleNamespace(shared=made[0], dense=made[1], folder=folder)
+    recipe, data = recipe_of("smoke", epochs=1, batch=64), str(blobs(folder, channels=1))
+    made = [
+        fit(data, "resnet8", method, compression, recipe, out=folder / "runs", device="cpu").folder
+        for method, compression in (("stable-rps", 10.0), ("dense", 1.0))
+    ]
+    return SimpleNamespace(shared=made[0], dense=made[1], folder=folder)
 
 
 # ------------------------------------------------------------------------------- pre-activations

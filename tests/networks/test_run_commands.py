@@ -6,7 +6,6 @@ Real runs are of 24 images a class; what is only read and drawn lies in folders 
 import csv
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -62,26 +61,12 @@ def call(app):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four classes of small noisy images."""
-    folder = tmp_path_factory.mktemp("data")
-    os.environ["RPS_CACHE"] = str(folder / "cache")
-    draw = np.random.default_rng(0)
-
-    def images(count):
-        labels = np.arange(count) % 4
-        found = draw.integers(0, 120, (count, 8, 8, 3), dtype=np.uint8)
-        found[np.arange(count), labels * 2, :, 0] += 130
-        return found, labels
-
-    arrays = dict(zip(("train_images", "train_labels", "test_images", "test_labels"),
-                      images(96) + images(40), strict=True))  # fmt: skip
-    np.savez(folder / "blobs.npz", **arrays)
-    np.savez(
-        folder / "three.npz", **arrays | {"train_labels": np.arange(96) % 3, "test_labels": np.arange(40) % 3}
-    )
-    yield folder / "blobs.npz"
-    del os.environ["RPS_CACHE"]
+def data(blobs, tmp_path_factory):
+    """Small images; beside them, the same in three classes."""
+    path = blobs(tmp_path_factory.mktemp("data"), train=96, test=40)
+    three = {"train_labels": np.arange(96) % 3, "test_labels": np.arange(40) % 3}
+    np.savez(path.with_name("three.npz"), **dict(np.load(path)) | three)
+    return path
 
 
 @pytest.fixture(scope="module")

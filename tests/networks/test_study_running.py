@@ -6,12 +6,10 @@ Cells are small runs of noise; the reference is the same study with every cell r
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
 from multiprocessing import active_children
 from pathlib import Path
 
@@ -27,7 +25,7 @@ from nn.study.grid import read_study
 from nn.study.results import read_lines
 from nn.study.running import results_of, run
 from nn.study.workers import Cluster, Lost, Pool, work
-from rpstheory import __version__, monte_carlo
+from rpstheory import __version__
 from rpstheory.errors import ClusterError, DataError, ResumeError, RpsError
 
 ROOT = Path(__file__).parents[2]
@@ -49,9 +47,7 @@ def small(tmp_path_factory):
         f'data = "{folder / "noise.npz"}"\nseed = [0, 1]\nchange = {{batch = 16, epochs = 3}}\n'
         '[[grid]]\nmethod = ["dense", "random", "hashed"]\ncompression = 8\n'
     )
-    os.environ["RPS_CACHE"] = str(folder / "cache")
-    yield folder / "small.toml"
-    del os.environ["RPS_CACHE"]
+    return folder / "small.toml"
 
 
 class Here:
@@ -297,51 +293,11 @@ def children(process):
 # --------------------------------------------------------------------------------------- a cluster
 
 
-def free_port():
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def dask(command, *arguments):
-    code = [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(code, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def kill(process):
-    process.kill()
-    process.wait()
-
-
-@contextmanager
-def cluster(workers):
-    """A real scheduler with its workers on loopback: (address, scheduler, workers)."""
-    pytest.importorskip("distributed")
-    port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    started = [dask("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")]
-    try:
-        for _ in range(workers):
-            more = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--host", "127.0.0.1")
-            started.append(dask("worker", address, *more))
-        wait_for(lambda: answers(address, workers))
-        yield address, started[0], started[1:]
-    finally:
-        for process in started:
-            kill(process)
-
-
-def answers(address, workers):
-    try:
-        return monte_carlo._count_workers(address) == workers
-    except OSError:
-        return False
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(250)
-def test_a_cluster_gives_the_same_lines_though_a_worker_is_killed_in_the_middle(small, undisturbed, tmp_path):
+def test_a_cluster_gives_the_same_lines_though_a_worker_is_killed_in_the_middle(
+    cluster, small, undisturbed, tmp_path
+):
     lines, _ = undisturbed
     with cluster(workers=2) as (address, _, workers):
         found = []
@@ -350,20 +306,20 @@ def test_a_cluster_gives_the_same_lines_though_a_worker_is_killed_in_the_middle(
         )
         thread.start()
         wait_for(lambda: any(is_in(workers[0].pid, p) for p in in_the_middle(tmp_path)))
-        kill(workers[0])
+        workers[0].kill()
         thread.join()
     assert measured(found) == measured(lines)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(250)
-def test_a_cluster_that_is_lost_is_named_and_what_is_done_is_kept(small, undisturbed, tmp_path):
+def test_a_cluster_that_is_lost_is_named_and_what_is_done_is_kept(cluster, small, undisturbed, tmp_path):
     lines, _ = undisturbed
     with cluster(workers=1) as (address, scheduler, _):
 
         def lose(event):
             if event.line is not None:
-                kill(scheduler)
+                scheduler.kill()
 
         with pytest.raises(ClusterError, match=r"was lost; start it again: the same command goes on"):
             run(read_study(small), tmp_path, lambda: Cluster(address), tell=lose)

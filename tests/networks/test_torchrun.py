@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -61,21 +60,11 @@ dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Four classes of small noisy images."""
-    folder = tmp_path_factory.mktemp("data")
-    draw = np.random.default_rng(0)
-    arrays = {}
-    for split, count in (("train", 64), ("test", 40)):
-        labels = np.arange(count) % 4
-        images = draw.integers(0, 120, (count, 8, 8, 3), dtype=np.uint8)
-        images[np.arange(count), labels * 2, :, 0] += 130
-        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
-    np.savez(folder / "blobs.npz", **arrays)
+def data(blobs, tmp_path_factory):
+    """Small images, for processes of one thread each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RPS_CACHE", str(folder / "cache"))
         patch.setenv("OMP_NUM_THREADS", "1")
-        yield folder / "blobs.npz"
+        yield blobs(tmp_path_factory.mktemp("data"), train=64, test=40)
 
 
 def started(*arguments):
