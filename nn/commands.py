@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nn.options import Root
-from nn.records import BROKEN, UNFINISHED, Record, lines, ratio_of, read, records_of, rows_of
+from nn.records import (
+    BROKEN,
+    UNFINISHED,
+    Record,
+    is_text,
+    lines,
+    perplexity_of,
+    ratio_of,
+    read,
+    records_of,
+    rows_of,
+)
 from rpstheory.errors import ArgumentError, Stopped
 
 if TYPE_CHECKING:
@@ -19,10 +30,10 @@ if TYPE_CHECKING:
     from nn.runs import Watch
 
 # The registries' own names: asking them would import torch for --help.
-DATA = "digits, cifar10, cifar100, tiny-imagenet"
-MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg13, vgg16, vit"
+DATA = "digits, cifar10, cifar100, tiny-imagenet, topics"
+MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg13, vgg16, vit, decoder"
 METHODS = "dense, stable-rps, roast, robe, hashed, random, magnitude, snip, grasp, synflow, ltr, smaller"
-RECIPES = "paper, synflow, short, smoke"
+RECIPES = "paper, synflow, short, smoke, transformer"
 COMPRESSION = 10.0  # of every method but dense, where none is given
 _SUCH = {"--option": "scaler=v1", "--set": "ema=0.999"}
 STYLES = {"diverged": "yellow", UNFINISHED: "dim", BROKEN: "red"}
@@ -87,7 +98,7 @@ def train(
     """
     given, changes = options_in("--option", option), options_in("--set", set_)
     changes |= {name: value for name, value in (("lr", lr), ("epochs", epochs)) if value is not None}
-    with _watched("train", quiet=json) as watch:
+    with _watched("train", data, quiet=json) as watch:
         from nn.fitting import fit
         from nn.recipes import recipe_of
 
@@ -112,7 +123,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Test the final weights of a run, or their average if it has one, and say what they cost."""
-    with _watched("eval", quiet=True):
+    with _watched("eval", "", quiet=True):
         from nn.evaluation import evaluate as test
 
         found = test(run, data, root=root)
@@ -180,7 +191,7 @@ def reproduce(
         raise ArgumentError(f"reproduce: {run} is not finished; rps train goes on with it")
     if (out / record.folder.name).exists():
         raise ArgumentError(f"reproduce: {out / run.name} exists; remove it, or pass another --out")
-    with _watched("reproduce", quiet=False) as watch:
+    with _watched("reproduce", record.configuration["data"], quiet=False) as watch:
         from nn.evaluation import recipe_in
         from nn.fitting import fit
 
@@ -220,22 +231,26 @@ def _said(record: Record) -> str:
     """A run in one line."""
     row = record.to_row()
     what = f"{row['data']} {row['model']} {row['method']} {ratio_of(row)}x {row['recipe']}"
-    reached = "" if row["accuracy"] is None else f"{row['accuracy']:.2%} in {row['seconds']:.0f} s"
+    reached = (
+        ""
+        if row["accuracy"] is None
+        else f"{row['accuracy']:.2%}{_hard(row['perplexity'])} in {row['seconds']:.0f} s"
+    )
     ending = f"{row['status']}: {'; '.join(filter(None, (reached, row['remark'])))}"
     return f"{row['run']}  {what} seed {row['seed']}  {ending}"
 
 
 def _tested(found: Evaluation) -> str:
-    cost = found.budget
+    cost, what, one = found.budget, *(("windows", "window") if found.perplexity else ("images", "image"))
     beside = "" if found.recorded is None else f" (recorded: {found.recorded:.2%})"
     return (
-        f"{found.run} on {found.images:,} images of {found.data}\n"
+        f"{found.run} on {found.images:,} {what} of {found.data}\n"
         f"  accuracy    {found.accuracy:.2%}{beside}\n"
-        f"  loss        {found.loss:.4f}\n"
+        f"  loss        {found.loss:.4f}{_hard(found.perplexity)}\n"
         f"  parameters  {cost.params:,} of {cost.dense_params:,}: {cost.total_compression:.4g}x in total, "
         f"{cost.compression:.4g}x of the compressible\n"
         f"  bytes       {cost.bytes:,} of {cost.dense_bytes:,}, {cost.index:,} of them index ({cost.form})\n"
-        f"  FLOPs       {cost.flops:,} of {cost.dense_flops:,} for one image"
+        f"  FLOPs       {cost.flops:,} of {cost.dense_flops:,} for one {one}"
         + (f"\n  note        {found.remark}" if found.remark else "")
     )
 
@@ -263,7 +278,7 @@ def _print_table(rows: list[dict[str, Any]], console: Any) -> None:
 
 
 @contextmanager
-def _watched(who: str, *, quiet: bool) -> Iterator[Watch]:
+def _watched(who: str, data: str, *, quiet: bool) -> Iterator[Watch]:
     """Tells of each epoch, and shows a bar where there is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
@@ -277,15 +292,20 @@ def _watched(who: str, *, quiet: bool) -> Iterator[Watch]:
                 if "epoch" not in row:
                     progress.update(task, description=f"step {row['step']} loss {row['loss']:.3f}", advance=1)
                 elif not quiet:
-                    console.print(_epoch(row), highlight=False)
+                    console.print(_epoch(row, data), highlight=False)
 
             yield watch
     except KeyboardInterrupt:
         raise Stopped(f"{who}: stopped; run the same command again") from None
 
 
-def _epoch(row: dict[str, Any]) -> str:
+def _epoch(row: dict[str, Any], data: str) -> str:
+    hard = perplexity_of(row["test_loss"]) if is_text(data) else None
     return (
         f"round {row['round']} epoch {row['epoch']}: train {row['train_accuracy']:.2%}, "
-        f"test {row['test_accuracy']:.2%}, {row['seconds']:.1f} s"
+        f"test {row['test_accuracy']:.2%}{_hard(hard)}, {row['seconds']:.1f} s"
     )
+
+
+def _hard(perplexity: float | None) -> str:
+    return "" if perplexity is None else f", perplexity {perplexity:.2f}"

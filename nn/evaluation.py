@@ -22,7 +22,7 @@ from nn.methods import SHARING, Builder, prepare
 from nn.models.registry import build
 from nn.pruning import Masks, masked
 from nn.recipes import Recipe
-from nn.records import Record, read
+from nn.records import Record, perplexity_of, read
 from nn.training import Training
 from rpstheory import __version__
 from rpstheory.errors import ArgumentError, DataError, ResumeError, RpsError
@@ -38,9 +38,10 @@ class Evaluation:
     Attributes:
         run: Its folder.
         data: What it was tested on.
-        images: How many.
-        loss: Mean cross-entropy.
+        images: How many, or windows of a text.
+        loss: Mean cross-entropy, of a text per token.
         accuracy: Share that is right.
+        perplexity: exp(loss) of a text; None of images.
         recorded: The accuracy at the end of training; None on other data.
         budget: What is stored, and what one image costs.
         remark: What to know beside, such as layers of which pruning left nothing.
@@ -51,6 +52,7 @@ class Evaluation:
     images: int
     loss: float
     accuracy: float
+    perplexity: float | None
     recorded: float | None
     budget: Budget
     remark: str
@@ -102,15 +104,15 @@ def evaluate(
     score = training.test(source.test())
     with torch.device("meta"):
         dense = make(1.0)
-    height, width, channels = images.images.shape[1:]
     return Evaluation(
         run=record.folder.name,
         data=images.name,
         images=len(images) if source.held.rows is None else len(source.held.rows),
         loss=score.loss,
         accuracy=score.accuracy,
+        perplexity=perplexity_of(score.loss) if images.text else None,
         recorded=None if data else record.result["test_accuracy"],
-        budget=budget(model, dense, (channels, height, width)),
+        budget=budget(model, dense, images.shape),
         remark=record.remark,
     )
 

@@ -17,13 +17,13 @@ import torch.distributed as dist
 from nn.data import DATASETS, Batches, Dataset, Feed, feed
 from nn.data.order import key, shuffled
 from nn.methods import Builder
-from nn.models.registry import build
+from nn.models.registry import READERS, build
 from nn.recipes import Recipe, recipe_of
 from nn.runs import Configuration, Result, Run, Watch
 from nn.training import Batch
 from rpstheory.errors import ArgumentError, KindError, MissingError, ShapeError
 
-PER_CLASS = 10  # images that a score of pruning looks at
+PER_CLASS = 10  # images, or tokens of a text, that a score of pruning looks at
 AT_ONCE = 64  # of them in memory
 _SCORED = 2  # a stream beside those of nn.data.batches
 
@@ -80,7 +80,8 @@ def fit(
 
     Raises:
         KindError: If an argument is of the wrong kind; no folder is made.
-        ArgumentError: If one is out of range, or the method cannot do this; likewise.
+        ArgumentError: If one is out of range, the method cannot do this, or the model reads text and the data
+            are images, or the other way round; likewise.
         ShapeError: If the model does not take such images; likewise.
         DataError: If the data are missing, or a file cannot be read or written.
         MissingError: If TensorBoard is wanted and not installed.
@@ -125,12 +126,18 @@ class _Source:
         return self.feed.test()
 
     def scored(self) -> list[Batch]:
-        """Ten images of each class as they are, all that there are in a smaller class; chosen by the seed."""
+        """Ten images of each class as they are, all that there are in a smaller class; chosen by the seed.
+
+        Of a text, as many windows as have ten tokens for each class.
+        """
         train = self.feed.train
         rows = np.arange(len(train.dataset)) if train.rows is None else train.rows
         order = rows[shuffled(len(rows), key(train.seed, 0, _SCORED))]
         labels = train.dataset.labels[order]
-        chosen = np.concatenate([order[labels == label][:PER_CLASS] for label in np.unique(labels)])
+        if train.dataset.text:
+            chosen = order[: -(-PER_CLASS * len(train.dataset.classes) // labels.shape[1])]
+        else:
+            chosen = np.concatenate([order[labels == label][:PER_CLASS] for label in np.unique(labels)])
         return list(Batches(train.dataset, min(AT_ONCE, len(chosen)), rows=chosen).in_order())
 
 
@@ -152,23 +159,31 @@ def _device(name: str | None) -> torch.device:
 
 
 def _require_fits(name: str, make: Builder, dataset: Dataset, size: int) -> None:
-    """Do nothing if the model takes the images and tells the classes apart.
+    """Do nothing if the model takes the images, or the text, and tells the classes apart.
 
     Raises:
+        ArgumentError: If these are data of the wrong kind.
         ShapeError: If it does not.
     """
-    _, height, width, channels = dataset.images.shape
+    if dataset.text != (name in READERS):
+        takes, came = ("text", "images") if name in READERS else ("images", "a text")
+        raise ArgumentError(
+            f"train: {name} takes {takes}, and {dataset.name} is {came}, data of the wrong kind; choose "
+            f"{'another model' if not dataset.text else READERS[0]}, or other data"
+        )
     with torch.device("meta"):
-        model, images = make(1.0), torch.empty(size, channels, height, width)
+        model, images = make(1.0), torch.empty(size, *dataset.shape)
     found: tuple[int, ...] = ()
+    wanted = (size, *dataset.labels.shape[1:], len(dataset.classes))
     try:
         found = tuple(model(images).shape)
         reason = f"the answer has shape {found}, with {len(dataset.classes)} classes"
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-    if found != (size, len(dataset.classes)):
+    if found != wanted:
+        sides = " x ".join(map(str, dataset.shape))
         raise ShapeError(
-            f"train: {name} cannot be trained on {size} images of {channels} x {height} x {width} at once "
+            f"train: {name} cannot be trained on {size} {dataset.what} of {sides} at once "
             f"({reason}); choose another model or other data"
         )
 

@@ -25,7 +25,8 @@ class Recipe:
     Attributes:
         name: What it is called.
         epochs: Passes over the training set.
-        batch: Images per step, of all processes together; the remainder of an epoch is left out.
+        batch: Images, or windows of a text, per step, of all processes together; the remainder of an epoch is
+            left out.
         optimizer: "sgd" (Nesterov, where there is momentum) or "adamw".
         lr: The learning rate.
         momentum: Of SGD.
@@ -160,6 +161,10 @@ RECIPES = {
             augment="reflect-crop-flip",
         ),
         Recipe("smoke", 3, batch=64, weight_decay=5e-4, schedule="one-cycle", augment="none"),
+        Recipe(
+            "transformer", 8, batch=16, optimizer="adamw", lr=1.5e-3, weight_decay=0.01, schedule="one-cycle",
+            clip=1.0, precision="bfloat16", augment="none",
+        ),
     )
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ CONFIGURATION, METRICS, RESULT = "configuration.json", "metrics.jsonl", "result.
 UNFINISHED, BROKEN = "unfinished", "broken"
 
 TOLD = 2  # layers named where many are empty
+LARGEST = 700.0  # of losses whose exponential is a float
 
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -59,6 +61,13 @@ class Record:
         emptied_too = f"nothing left of {', '.join(emptied[:TOLD])}{rest}" if emptied else ""
         return "; ".join(filter(None, (self.result.get("remark", ""), emptied_too)))
 
+    @property
+    def perplexity(self) -> float | None:
+        """At the end of what there is, of a text; None of images."""
+        last = (self.rows or (BEGUN,))[-1]
+        loss = self.result.get("test_loss", last["test_loss"])
+        return perplexity_of(loss) if is_text(self.configuration["data"]) else None
+
     def to_row(self) -> Row:
         """All that is known of it but the epochs, flat: a value for each of :data:`COLUMNS`."""
         how, recipe, last = self.configuration, self.configuration["recipe"], (self.rows or (BEGUN,))[-1]
@@ -81,6 +90,7 @@ class Record:
             "status": self.status,
             "accuracy": self.result.get("test_accuracy", last["test_accuracy"]),
             "loss": self.result.get("test_loss", last["test_loss"]),
+            "perplexity": self.perplexity,
             "params": budget.get("params"),
             "bytes": budget.get("bytes"),
             "ratio": budget.get("total_compression"),
@@ -90,9 +100,20 @@ class Record:
         }
 
     def to_json(self) -> Row:
-        """What its files say, but for the epochs, of which it has the number."""
+        """What its files say, and the perplexity of a text; of the epochs only their number."""
+        hard = {} if self.perplexity is None else {"perplexity": self.perplexity}
         record = {"run": self.folder.name, "version": self.version, "configuration": self.configuration}
-        return record | {"status": self.status} | self.result | {"epochs": len(self.rows)}
+        return record | {"status": self.status} | self.result | hard | {"epochs": len(self.rows)}
+
+
+def is_text(data: str) -> bool:
+    """Whether data of this name, or at this path, are a text; told without loading them."""
+    return data == "topics" or data.endswith(".txt")
+
+
+def perplexity_of(loss: float | None) -> float | None:
+    """exp(loss): as many tokens, equally likely, are as hard to tell; None where no float is so large."""
+    return exp(loss) if loss is not None and loss < LARGEST else None
 
 
 def read(folder: Path) -> Record:
@@ -230,6 +251,10 @@ def _epochs(row: Row) -> str:
     return f"{place}{row['epoch']}/{row['epochs']}"
 
 
+def _some(number: float | None, form: str) -> str:
+    return "" if number is None else format(number, form)
+
+
 COLUMNS = (
     Column("run", lambda row: row["run"]),
     Column("data", _data),
@@ -240,10 +265,11 @@ COLUMNS = (
     Column("lr", lambda row: f"{row['lr']:g}", right=True),
     Column("seed", lambda row: f"{row['seed']}", right=True),
     Column("epochs", _epochs, right=True),
-    Column("accuracy", lambda row: "" if row["accuracy"] is None else f"{row['accuracy']:.2%}", right=True),
+    Column("accuracy", lambda row: _some(row["accuracy"], ".2%"), right=True),
+    Column("perplexity", lambda row: _some(row["perplexity"], ".2f"), right=True),
     Column("status", lambda row: row["status"]),
-    Column("bytes", lambda row: "" if row["bytes"] is None else f"{row['bytes']:,}", right=True),
-    Column("ratio", lambda row: "" if row["ratio"] is None else f"{row['ratio']:.1f}", right=True),
+    Column("bytes", lambda row: _some(row["bytes"], ","), right=True),
+    Column("ratio", lambda row: _some(row["ratio"], ".1f"), right=True),
     Column("time", lambda row: duration(row["seconds"]), right=True),
     Column("remark", lambda row: row["remark"]),
 )
@@ -255,6 +281,7 @@ LEAST: tuple[str, ...] = (
     "data",
     "epochs",
 )  # left out first where there is no room
+SOMETIMES = ("perplexity", "remark")  # left out where no run has one
 ALWAYS = ("run", "status", "remark")  # what a broken run has as well
 GAP = 2
 
@@ -275,7 +302,8 @@ def lines(rows: Sequence[Row], room: int | None = None) -> tuple[list[str], list
     body = [cells(row) for row in rows]
     whole = {c.name: [c.name, *(row[place] for row in body)] for place, c in enumerate(COLUMNS)}
     width = {name: max(map(len, texts)) for name, texts in whole.items()}
-    out: list[str] = [] if any(whole["remark"][1:]) else ["remark"]
+    empty = [name for name in SOMETIMES if not any(whole[name][1:])]
+    out = list(empty)
     for name in LEAST:
         inside = [width[c.name] + GAP for c in COLUMNS if c.name not in (*out, "remark")]
         if room is not None and sum(inside) - GAP > room:
@@ -288,4 +316,4 @@ def lines(rows: Sequence[Row], room: int | None = None) -> tuple[list[str], list
             t.rjust(width[c.name]) if c.right else t.ljust(width[c.name]) for c, t in each
         )
         text.append(line.rstrip())
-    return text, [name for name in out if name != "remark"]
+    return text, [name for name in out if name not in empty]

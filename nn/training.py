@@ -42,7 +42,10 @@ class Source(Protocol):
         """Of an epoch."""
 
     def batch(self, epoch: int, index: int) -> Batch:
-        """Images (b, c, h, w) float32 and labels (b,) int64 of step ``index`` of an epoch."""
+        """What step ``index`` of an epoch takes.
+
+        Images (b, c, h, w) float32 and labels (b,) int64; or tokens (b, t) and those after each (b, t) int64.
+        """
 
     def test(self) -> Iterable[Batch]:
         """Batches of the test set, in order."""
@@ -56,7 +59,7 @@ class Diverged(RpsError):
 
 
 class Score(NamedTuple):
-    """Over a set of images.
+    """Over a set of images, or over the tokens of a text.
 
     Attributes:
         loss: Mean cross-entropy.
@@ -74,8 +77,8 @@ class Progress:
     Attributes:
         step: Steps taken.
         loss: Sum of what is minimised, with smoothed labels where the recipe smooths them.
-        right: Images.
-        seen: Images.
+        right: Images, or tokens.
+        seen: Likewise.
         seconds: Of training; of several starts, without what was lost between them.
         places: Where the state was trained: device, threads, processes.
     """
@@ -142,8 +145,8 @@ class Training:
         with _seeded(key(self.seed, self.rank, step), self.device):
             with self._cast():
                 logits = self.called(x)
-            loss = tnnf.cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
-            value, right = self._over_all(loss.detach(), (logits.argmax(1) == y).sum())
+            loss = tnnf.cross_entropy(*_each(logits, y), label_smoothing=recipe.smoothing)
+            value, right = self._over_all(loss.detach(), (logits.argmax(-1) == y).sum())
             if not value <= LIMIT:
                 raise Diverged(
                     f"the loss of step {step} is {value:.4g} at a rate of {recipe.rate(step, self.steps):.4g}"
@@ -156,7 +159,7 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self._update_average(step)
-        seen = len(y) * self.world
+        seen = y.numel() * self.world
         self.progress.step += 1
         self.progress.loss += value * seen
         self.progress.right += right
@@ -192,9 +195,9 @@ class Training:
                     x, y = self._placed(batch)
                     with self._cast():
                         logits = self.model(x)
-                    sums[0] += tnnf.cross_entropy(logits.float(), y, reduction="sum")
-                    sums[1] += (logits.argmax(1) == y).sum()
-                    seen += len(y)
+                    sums[0] += tnnf.cross_entropy(*_each(logits, y), reduction="sum")
+                    sums[1] += (logits.argmax(-1) == y).sum()
+                    seen += y.numel()
             found = sums / seen
         if self.world > 1:
             dist.broadcast(found, 0)
@@ -263,8 +266,9 @@ class Training:
                 yield name, value
 
     def _placed(self, batch: Batch) -> Batch:
-        form = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
         x, y = batch
+        last = self.recipe.channels_last and x.ndim == 4
+        form = torch.channels_last if last else torch.contiguous_format
         return x.to(self.device, memory_format=form), y.to(self.device)
 
     def _cast(self) -> Any:
@@ -285,6 +289,11 @@ class Training:
         decay = min(self.recipe.ema, (1 + step) / (10 + step))
         for name, value in self._floats() if self.average else ():
             self.average[name].lerp_(value.detach(), 1 - decay)
+
+
+def _each(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """A row of logits and a label for each image or token."""
+    return logits.float().flatten(0, -2), y.flatten()
 
 
 def _optimizer(recipe: Recipe, model: tnn.Module) -> torch.optim.Optimizer:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nn.methods import Builder
 
 # The registries' own names: asking them would import torch for --help.
-MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg13, vgg16, vit"
+MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg13, vgg16, vit, decoder"
 METHODS = "stable-rps, roast, robe, hashed, random, magnitude, snip, grasp, synflow, smaller"
 BATCH = 64
 
@@ -98,7 +98,7 @@ def _found(
     import torch
 
     from nn.advice.checkpoint import with_weights
-    from nn.advice.trained import plain, trained
+    from nn.advice.trained import plain, require_images, trained
     from nn.data import feed
     from nn.models.registry import MODELS as KNOWN
     from nn.models.registry import build as built
@@ -121,6 +121,7 @@ def _found(
             f"advise: {network!r} came, which is neither the folder of a run nor a model; one of "
             f"{', '.join(KNOWN)} is needed"
         )
+    require_images(f"advise: {network}", source)
     pictures = source.train.dataset
     build: Any = partial(built, name, len(pictures.classes), pictures.images.shape[-1])
     if model is None:

@@ -71,6 +71,16 @@ def some(source: Feed, count: int, *, train: bool = True) -> Batch:
     return next(own.in_order())
 
 
+def require_images(who: str, source: Feed) -> None:
+    """Do nothing if a network looks at images.
+
+    Raises:
+        ArgumentError: If it reads text.
+    """
+    if source.train.dataset.text:
+        raise ArgumentError(f"{who} reads {source.train.dataset.name}, a text; pass a network of images")
+
+
 def plain(model: tnn.Module) -> tnn.Module:
     """A model whose weights are parameters of its own: those of a shared or pruned one, dropped ones 0."""
     if banks_of(model):
@@ -90,13 +100,14 @@ def trained(folder: Path | str, root: Path | str | None = None) -> Trained:
         root: As for :func:`nn.data.load`.
 
     Raises:
-        ArgumentError: If the run is not finished, or its weights do not fit its data.
+        ArgumentError: If the run is not finished, its weights do not fit its data, or these are a text.
         DataError: If there is no run, or its weights or data cannot be read.
         ResumeError: If the run was made by another version.
     """
     record = finished(Path(folder))
     how, recipe = record.configuration, recipe_in(record)
     source = feed(how["data"], recipe.batch, how["seed"], held_out=how["held_out"], root=root)
+    require_images(f"run: {folder}", source)
     images = source.train.dataset
     make = partial(build, how["model"], len(images.classes), images.images.shape[-1])
     state = state_of(record)

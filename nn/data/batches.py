@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from nn.data.augmentation import PAD, Padding, crop_flip, normalised
 from nn.data.datasets import Dataset, load
-from nn.data.order import key, share_of, shuffled
+from nn.data.order import key, last_of, share_of, shuffled
 from nn.patterns import one_of
 from nn.recipes import Augment
 from rpstheory.errors import ArgumentError, ShapeError
@@ -34,16 +34,18 @@ _ORDER, _CROPS = 0, 1  # streams of an epoch
 
 
 def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Rows, Rows]:
-    """Rows to train on and rows to hold out: the share of each class, to the nearest image.
+    """Rows to train on and rows to hold out, to the nearest: the share of each class, the last of a text.
 
     Args:
         dataset: A training set.
         share: To hold out, 0 … 1.
-        seed: Which images; nothing else depends on it.
+        seed: Which images; nothing else depends on it, and what is held out of a text does not.
 
     Raises:
         ArgumentError: If the share is out of range.
     """
+    if dataset.text:
+        return last_of(len(dataset), share)
     return share_of(dataset.labels, share, seed)
 
 
@@ -53,11 +55,11 @@ class Batches:
     """A data set in batches of one size; what is left of an epoch is left out.
 
     Attributes:
-        dataset: The images.
+        dataset: The images, or the text.
         size: Of a batch, over all processes together.
         seed: Of order and augmentation.
         augment: "none", "crop-flip" (zeros around) or "reflect-crop-flip".
-        rows: The images to use, all if None.
+        rows: The images or windows to use, all if None.
         rank: Which process this is.
         world: How many there are; each takes an equal part of every batch.
     """
@@ -80,6 +82,11 @@ class Batches:
             ShapeError: If the images are too small to be cut.
         """
         one_of("Batches", "augment", self.augment, PADDING)
+        if PADDING[self.augment] and self.dataset.text:
+            raise ArgumentError(
+                f"Batches: augment={self.augment!r} came for a text, which is taken as it is; pass "
+                "augment='none', as the recipe transformer does"
+            )
         side = min(self.dataset.images.shape[1:3])
         if PADDING[self.augment] and side <= PAD:
             raise ShapeError(
@@ -89,13 +96,13 @@ class Batches:
         self._rows = np.arange(len(self.dataset)) if self.rows is None else self.rows
         if not 1 <= self.size <= len(self._rows):
             raise ArgumentError(
-                f"Batches: a batch of {self.size} came, and there are {len(self._rows)} images; choose "
-                "at most as many"
+                f"Batches: a batch of {self.size} came, and there are {len(self._rows)} {self.dataset.what}; "
+                "choose at most as many"
             )
         if self._rows.min() < 0 or self._rows.max() >= len(self.dataset):
             raise ArgumentError(
                 f"Batches: rows from {self._rows.min()} to {self._rows.max()} came, and there are "
-                f"{len(self.dataset)} images; count from 0"
+                f"{len(self.dataset)} {self.dataset.what}; count from 0"
             )
         if not 0 <= self.rank < self.world or self.size % self.world:
             raise ArgumentError(
@@ -116,7 +123,8 @@ class Batches:
             index: 0 … steps - 1.
 
         Returns:
-            Images float32 (b, c, h, w), normalised, in memory channels last; labels int64 (b,).
+            Images float32 (b, c, h, w), normalised, in memory channels last; labels int64 (b,). Of a text,
+            bytes (b, t) uint8, and those after each as labels (b, t) int64.
 
         Raises:
             ArgumentError: If there is no such batch.
@@ -132,17 +140,20 @@ class Batches:
             images = crop_flip(images, generator, padding)
         each = self.size // self.world
         mine = slice(self.rank * each, (self.rank + 1) * each)
-        return normalised(images[mine], self.dataset.mean, self.dataset.std), labels[mine]
+        return self._ready(images[mine]), labels[mine]
 
     def epoch(self, number: int) -> Iterator[Batch]:
         """All batches of an epoch."""
         return (self.batch(number, index) for index in range(self.steps))
 
     def in_order(self) -> Iterator[Batch]:
-        """Every image once, as it is, in the order of the rows; the last batch may be smaller."""
+        """Every image or window once, as it is, in the order of the rows; the last batch may be smaller."""
         for first in range(0, len(self._rows), self.size):
             images, labels = self._taken(self._rows[first : first + self.size])
-            yield normalised(images, self.dataset.mean, self.dataset.std), labels
+            yield self._ready(images), labels
+
+    def _ready(self, images: torch.Tensor) -> torch.Tensor:
+        return images if self.dataset.text else normalised(images, self.dataset.mean, self.dataset.std)
 
     def _shuffled(self, epoch: int) -> Rows:
         if self._order is None or self._order[0] != epoch:
@@ -151,7 +162,7 @@ class Batches:
 
     def _taken(self, rows: Rows) -> Batch:
         images = torch.from_numpy(self.dataset.images[rows])
-        return images, torch.from_numpy(self.dataset.labels[rows])
+        return images, torch.from_numpy(self.dataset.labels[rows]).long()
 
 
 @final
@@ -226,8 +237,9 @@ def feed(
     rows, out = split(dataset, held_out)
     if not len(out) or len(rows) < size:
         raise ArgumentError(
-            f"split: held_out={held_out} of {len(dataset)} images came, which leaves {len(out)} to test on "
-            f"and {len(rows)} to train on in batches of {size}; choose {'more' if not len(out) else 'less'}"
+            f"split: held_out={held_out} of {len(dataset)} {dataset.what} came, which leaves {len(out)} to "
+            f"test on and {len(rows)} to train on in batches of {size}; choose "
+            f"{'more' if not len(out) else 'less'}"
         )
     return Feed(
         Batches(dataset, size, seed, augment, rows, rank, world),

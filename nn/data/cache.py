@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +65,7 @@ class Decoded(NamedTuple):
 
     about: About
     images: dict[str, NDArray[np.uint8]]
-    labels: dict[str, NDArray[np.int64]]
+    labels: Mapping[str, NDArray[np.int64] | NDArray[np.uint8]]
 
 
 Decode = Callable[[Empty], tuple[About, dict[str, NDArray[np.int64]]]]

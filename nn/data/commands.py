@@ -23,7 +23,7 @@ def group() -> None:
 
 @data.command()
 def check(
-    path: Annotated[Path, typer.Argument(help="Folder, archive or .npz; or a name, such as digits.")],
+    path: Annotated[Path, typer.Argument(help="Folder, archive, .npz or .txt; or a name, such as digits.")],
     root: Root = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -70,13 +70,25 @@ def _labels(dataset: Dataset) -> list[int]:
     """The smallest and the largest class."""
     import numpy as np
 
-    counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
+    counts = np.bincount(dataset.labels.ravel(), minlength=len(dataset.classes))
     return [int(counts.min()), int(counts.max())]
 
 
 def _words(found: dict[str, Any]) -> str:
     if "error" in found:
         return found["error"]
+    return (
+        f"{found['path']}: {found['name']}, {found['form']}\n"
+        f"{_sizes(found)}\n"
+        f"  classes: {found['classes']}\n"
+        f"  checksum: {found['checksum']}"
+    )
+
+
+def _sizes(found: dict[str, Any]) -> str:
+    """How many of what, in words."""
+    if len(found["shape"]) == 1:
+        return f"  text: {found['train']} train, {found['test']} test windows of {found['shape'][0]} bytes"
     height, width, channels = found["shape"]
     sizes = [
         f"{count} {what} ({'to'.join(f' {n} ' for n in sorted(set(each))).strip()} a class)"
@@ -84,9 +96,4 @@ def _words(found: dict[str, Any]) -> str:
             (found["train"], found["test"]), ("train", "test"), found["labels"], strict=True
         )
     ]
-    return (
-        f"{found['path']}: {found['name']}, {found['form']}\n"
-        f"  images: {', '.join(sizes)}, {height} x {width} x {channels}\n"
-        f"  classes: {found['classes']}\n"
-        f"  checksum: {found['checksum']}"
-    )
+    return f"  images: {', '.join(sizes)}, {height} x {width} x {channels}"

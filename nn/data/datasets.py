@@ -18,13 +18,17 @@ from nn.data.cache import About, Decoded, cached, default_cache
 from nn.data.cifar import LAYOUTS as CIFAR
 from nn.data.layouts import Content, Empty, Found, Layout, Shape, found_in
 from nn.data.members import Broken, Folder, Members, members_of
+from nn.data.text import BUNDLED as TOPICS
+from nn.data.text import SUFFIX, read_text, read_topics
 from nn.data.tiny_imagenet import TINY_IMAGENET
 from rpstheory.errors import ArgumentError, DataError
 
 LAYOUTS: tuple[Layout, ...] = (*CIFAR, TINY_IMAGENET)
-DATASETS = ("digits", *dict.fromkeys(layout.key for layout in LAYOUTS))
+DATASETS = ("digits", *dict.fromkeys(layout.key for layout in LAYOUTS), TOPICS)
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip", ".npz")
-WANTED = "a folder or archive of CIFAR-10, CIFAR-100 or Tiny ImageNet, or an .npz of images and labels"
+WANTED = (
+    "a folder or archive of CIFAR-10, CIFAR-100 or Tiny ImageNet, an .npz of images and labels, or a .txt"
+)
 ROOT = "data"  # where named sets are looked for, without root= and RPS_DATA
 
 OFFICIAL, OTHER = "official", "not the official file"
@@ -41,25 +45,26 @@ PAPERS: dict[str, Constants] = {  # mean and standard deviation, as the papers n
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """The training or the test images of a data set.
+    """The training or the test part of a data set: images, or windows of a text.
 
     Attributes:
         name: Of the data set.
         split: "train" or "test".
-        images: uint8 (N, H, W, C), mapped from a file.
-        labels: int64 (N,).
+        images: uint8 (N, H, W, C), mapped from a file; of a text the bytes of each window, (N, T).
+        labels: int64 (N,); of a text the byte after each, uint8 (N, T).
         classes: Their names in the order of labels.
-        mean: Of each channel in [0, 1], to normalise with: the papers', or of the training images.
+        mean: Of each channel in [0, 1], to normalise with: the papers', or of the training images; none of a
+            text.
         std: Likewise.
         checksum: Whether it was read from the official files, in words.
         form: Of the files it was read from.
-        path: Of the files; "" for what comes with scikit-learn.
+        path: Of the files; "" for what comes with scikit-learn or Python.
     """
 
     name: str
     split: str
     images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
+    labels: NDArray[np.int64] | NDArray[np.uint8]
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -69,6 +74,22 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def text(self) -> bool:
+        """Whether it is a text."""
+        return self.images.ndim == 2
+
+    @property
+    def what(self) -> str:
+        """What there are N of."""
+        return "windows" if self.text else "images"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one, as a model takes it: (C, H, W), or (T,)."""
+        *sides, last = self.images.shape[1:]
+        return (last, *sides)
 
 
 def load(
@@ -81,8 +102,8 @@ def load(
     """The training or the test set.
 
     Args:
-        name_or_path: digits, cifar10, cifar100, tiny-imagenet; or a folder, a .tar.gz or .zip in one of the
-            official layouts, or an .npz of images and labels.
+        name_or_path: digits, cifar10, cifar100, tiny-imagenet, topics; or a folder, a .tar.gz or .zip in one
+            of the official layouts, an .npz of images and labels, or a .txt.
         root: Folder with the official folders or archives of named sets; $RPS_DATA, or ``data``, if left out.
         train: The training set; else the test set, for Tiny ImageNet the validation set.
         cache: Folder for decoded sets; $RPS_CACHE, or the user's cache, if left out.
@@ -132,11 +153,16 @@ def _decoded(name_or_path: str | Path, root: Path | str | None, cache: Path) -> 
     name = str(name_or_path)
     if name == "digits":
         return _digits(), ""
+    if name == TOPICS:
+        with _as_data_error(Path(name), "a text"):
+            return read_topics(), ""
     path = _official(name, root) if name in DATASETS else Path(name_or_path)
     with _as_data_error(path, "data"):
         if not path.exists():
             raise ArgumentError(f"load: {name!r} is neither a file nor a data set; {_hint(name)}")
         path = path.resolve()
+        if path.suffix == SUFFIX and path.is_file():
+            return read_text(path, UNKNOWN), str(path)
         members = members_of(path)
         found = _only(members) if isinstance(members, Folder) else None
         stamp = members.stamp(found.layout.files(members, found.folder) if found else ())

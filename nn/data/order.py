@@ -29,7 +29,7 @@ def shuffled(count: int, word: int) -> NDArray[np.int64]:
 
 
 def share_of(
-    labels: NDArray[np.int64], share: float, seed: int
+    labels: NDArray[np.integer], share: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions, in order, of all but a share of each class, and of that share, to the nearest image.
 
@@ -41,11 +41,26 @@ def share_of(
     Raises:
         ArgumentError: If the share is out of range.
     """
-    if not 0 <= share <= 1:
-        raise ArgumentError(f"split: share={share} came; a number from 0 to 1 is needed")
+    _require_share(share)
     held = np.zeros(len(labels), bool)
     order = shuffled(len(labels), key(seed))
     for label in np.unique(labels):
         positions = order[labels[order] == label]
         held[positions[: round(share * len(positions))]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def last_of(count: int, share: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of all but the last share of so many, and of that share, to the nearest whole number.
+
+    Raises:
+        ArgumentError: If the share is out of range.
+    """
+    _require_share(share)
+    first = count - round(share * count)
+    return np.arange(first), np.arange(first, count)
+
+
+def _require_share(share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ArgumentError(f"split: share={share} came; a number from 0 to 1 is needed")

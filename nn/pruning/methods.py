@@ -10,7 +10,6 @@ from typing import Literal
 
 import torch
 import torch.nn as tnn
-import torch.nn.functional as tnnf
 
 from nn.patterns import one_of
 from nn.planning import plan, survey
@@ -50,7 +49,7 @@ def prune(
     *,
     budget_params: int | None = None,
     batches: Iterable[scores.Batch] = (),
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = tnnf.cross_entropy,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = scores.cross_entropy,
     passes: int | None = None,
     schedule: Literal["exponential", "linear"] = "exponential",
     scope: Scope = "global",

@@ -22,6 +22,13 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 TEMPERATURE = 200.0  # of GraSP's logits, as in its code
 
 
+def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The mean over all images, or over all tokens, of which the classes stand last."""
+    if outputs.shape[:-1] == targets.shape:
+        outputs, targets = outputs.flatten(0, -2), targets.flatten()
+    return tnnf.cross_entropy(outputs, targets)
+
+
 @dataclass(frozen=True)
 class Network:
     """A model as a function of some of its weights.
@@ -35,7 +42,7 @@ class Network:
 
     model: tnn.Module
     batches: Sequence[Batch] = ()
-    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = tnnf.cross_entropy
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = cross_entropy
     generator: torch.Generator = field(default_factory=torch.Generator)
 
     def outputs(

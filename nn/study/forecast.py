@@ -151,19 +151,19 @@ def _scored(how: Configuration) -> bool:
 
 def _model(how: Configuration, root: Path | None) -> torch.nn.Module:
     """What a cell trains, with a random mask in place of one by scores."""
-    classes, channels, _, _ = shape_of(how.data, root)
+    classes, shape = shape_of(how.data, root)
     method, options = ("random", {}) if _scored(how) else (how.method, how.options)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(how.seed)
-        make = partial(build, how.model, classes, channels)
+        make = partial(build, how.model, classes, shape[0])
         return prepare(method, make, how.compression, seed=how.seed, options=options)
 
 
 def _budget(how: Configuration, root: Path | None) -> Budget:
-    classes, channels, height, width = shape_of(how.data, root)
+    classes, shape = shape_of(how.data, root)
     with torch.device("meta"):
-        dense = build(how.model, classes, channels)
-    return budget(_model(how, root), dense, (channels, height, width))
+        dense = build(how.model, classes, shape[0])
+    return budget(_model(how, root), dense, shape)
 
 
 def _seconds(how: Configuration, root: Path | None) -> float:

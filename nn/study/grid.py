@@ -27,7 +27,7 @@ import torch
 
 from nn.data import DATASETS, load
 from nn.methods import METHODS, SHARING, planned, prepare
-from nn.models.registry import MODELS, build
+from nn.models.registry import MODELS, READERS, build
 from nn.patterns import one_of
 from nn.pruning import METHODS as PRUNING
 from nn.recipes import RECIPES, Recipe, recipe_of
@@ -44,9 +44,9 @@ KINDS: dict[str, type] = {
 KNOWN: dict[str, Iterable[str]] = {"model": MODELS, "method": METHODS, "recipe": RECIPES}
 TABLES = ("change", "options")
 WORDS = {int: "a whole number", float: "a number", str: "text"}
-SHAPES = {  # classes, channels, height and width
-    "digits": (10, 1, 32, 32), "cifar10": (10, 3, 32, 32), "cifar100": (100, 3, 32, 32),
-    "tiny-imagenet": (200, 3, 64, 64),
+SHAPES = {  # classes; channels, height and width
+    "digits": (10, (1, 32, 32)), "cifar10": (10, (3, 32, 32)), "cifar100": (100, (3, 32, 32)),
+    "tiny-imagenet": (200, (3, 64, 64)),
 }  # fmt: skip
 SMALL = 0.25  # of the widths: a model on which options are tried
 
@@ -290,8 +290,8 @@ def _compression(owner: str, model: str, data: str, cells: int, root: Path | Non
 
 
 @cache
-def shape_of(data: str, root: Path | None = None) -> tuple[int, int, int, int]:
-    """Classes, channels, height and width; of the papers' sets without looking at them.
+def shape_of(data: str, root: Path | None = None) -> tuple[int, tuple[int, ...]]:
+    """Classes; channels, height and width, or the tokens of a window; of papers' sets without a look at them.
 
     Raises:
         ArgumentError: If there is neither a data set nor a file of this name.
@@ -299,9 +299,8 @@ def shape_of(data: str, root: Path | None = None) -> tuple[int, int, int, int]:
     """
     if data in SHAPES:
         return SHAPES[data]
-    images = load(data, root)
-    height, width, channels = images.images.shape[1:]
-    return len(images.classes), channels, height, width
+    dataset = load(data, root)
+    return len(dataset.classes), dataset.shape
 
 
 @cache
@@ -311,9 +310,9 @@ def compressible(model: str, data: str, root: Path | None = None, compression: f
     Raises:
         ArgumentError: If not one cell is left at this compression.
     """
-    classes, channels, _, _ = shape_of(data, root)
+    classes, shape = shape_of(data, root)
     with torch.device("meta"):
-        return planned(build(model, classes, channels), compression).weights
+        return planned(build(model, classes, shape[0]), compression).weights
 
 
 _TRIED: set[tuple[str, str, str]] = set()
@@ -328,7 +327,11 @@ def _try(owner: str, model: str, method: str, key: str, options: Table) -> None:
     if not options or method not in (*SHARING, *PRUNING) or (model, method, key) in _TRIED:
         return
     make = lambda scale: build(model, 10, 3, SMALL if scale == 1.0 else scale)  # noqa: E731
-    batches = [(torch.ones(2, 3, 32, 32), torch.tensor([0, 1]))]
+    image, text = (
+        (torch.ones(2, 3, 32, 32), torch.tensor([0, 1])),
+        (torch.ones(2, 3), torch.ones(2, 3).long()),
+    )
+    batches = [text if model in READERS else image]
     try:
         with torch.random.fork_rng(devices=[]):
             tried = "hashed" if method == "roast" else method  # its tiles would be held to every law first
