@@ -54,6 +54,7 @@ class Basis(Method):
     """
 
     name: ClassVar[str] = "basis"
+    groups: ClassVar[str] = "adjacent:2"
     share: str | tuple[str, ...] = "published"
     refit: bool | None = None
 

@@ -53,8 +53,13 @@ def compress(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder of the new model.")] = None,
     groups: Annotated[
-        str, typer.Option("--groups", help="adjacent:n, auto, or layers: 0,1;2,3,4.")
-    ] = "adjacent:2",
+        str | None,
+        typer.Option(
+            "--groups",
+            help="adjacent:n, auto, or layers: 0,1;2,3,4.",
+            show_default="adjacent:2 for basis, auto for others",
+        ),
+    ] = None,
     include: Annotated[
         list[str] | None, typer.Option("--include", help="Only these projections; once for each pattern.")
     ] = None,
@@ -83,7 +88,7 @@ def compress(
     given: dict[str, Any] = {
         "compression": 1.25 if compression is None and budget_bytes is None else compression,
         "budget_bytes": budget_bytes,
-        "groups": groups_in(groups),
+        "groups": None if groups is None else groups_in(groups),
         "include": include or (),
         "exclude": exclude or (),
         "seed": seed,

@@ -28,7 +28,7 @@ import torch.nn.functional as tnnf
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nn.cross_layer.adapters import Projection
-from nn.cross_layer.streams import Batch, _still, hidden_of
+from nn.cross_layer.streams import Batch, hidden_of, still
 from nn.cross_layer.work import Tensors, Work
 from rpstheory.errors import DataError
 
@@ -347,7 +347,7 @@ def _derived(model: tnn.Module, weights: Sequence[tnn.Parameter]) -> Iterator[No
         for weight in weights:
             weight.requires_grad_()
         # fused attention has no second derivative
-        with _still(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        with still(model), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
         for parameter, flag in flags.items():

@@ -133,9 +133,11 @@ class Method(ABC):
 
     Attributes:
         name: As in ``method=``.
+        groups: What ``groups=None`` means.
     """
 
     name: ClassVar[str]
+    groups: ClassVar[str] = "auto"
 
     @property
     def calibrated(self) -> bool:

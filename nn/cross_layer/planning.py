@@ -112,7 +112,7 @@ def plan_layers(
     budget_params: int | None = None,
     budget_bytes: int | None = None,
     calibration: Iterable[Any] | None = None,
-    groups: str | Iterable[Iterable[int]] = "adjacent:2",
+    groups: str | Iterable[Iterable[int]] | None = None,
     include: str | Iterable[str] = (),
     exclude: str | Iterable[str] = (),
     naming: Mapping[str, str | Iterable[str]] | None = None,
@@ -140,7 +140,7 @@ def setting_of(
     budget_params: int | None,
     budget_bytes: int | None,
     calibration: Iterable[Any] | None,
-    groups: str | Iterable[Iterable[int]],
+    groups: str | Iterable[Iterable[int]] | None,
     include: str | Iterable[str],
     exclude: str | Iterable[str],
     naming: Mapping[str, str | Iterable[str]] | None,
@@ -155,7 +155,8 @@ def setting_of(
     spent = _Spent(sum(f.count for f in fixed), sum(f.bytes for f in fixed) + buffers)
     allowance = _allowance(projections, spent, compression, budget_params, budget_bytes)
     batches = () if calibration is None else as_batches(calibration)
-    divided, strict = as_groups(groups, tuple(sorted({p.layer for p in projections})))
+    layers = tuple(sorted({p.layer for p in projections}))
+    divided, strict = as_groups(chosen.groups if groups is None else groups, layers)
     task = Task(projections, divided, strict, allowance, _whole("seed", seed))
     units = chosen.plan(task)
     tokens = sum(_tokens(batch, projections[0].rows) for batch in batches) or TOKENS

@@ -31,7 +31,7 @@ def share_layers(
     budget_params: int | None = None,
     budget_bytes: int | None = None,
     calibration: Iterable[Any] | None = None,
-    groups: str | Iterable[Iterable[int]] = "adjacent:2",
+    groups: str | Iterable[Iterable[int]] | None = None,
     include: str | Iterable[str] = (),
     exclude: str | Iterable[str] = (),
     naming: Mapping[str, str | Iterable[str]] | None = None,
@@ -51,8 +51,8 @@ def share_layers(
         budget_bytes: In its place: bytes of all parameters and buffers, indices included.
         calibration: Batches: tensors, (inputs, labels), or dicts of arguments; an attention_mask in a dict
             says what is padding. All methods but plain svd and plain rps need it.
-        groups: Layers that may share: "adjacent:n", lists of layers by their place, or "auto", the choice
-            of the method.
+        groups: Layers that may share: "adjacent:n", lists of layers by their place, or "auto", which is for
+            the method to find; None: what it does best with, "adjacent:2" for basis and "auto" for others.
         include: Patterns of projections; only these are compressed.
         exclude: Patterns of projections that stay.
         naming: Names of projections inside a numbered block, by role, for models that are not known.

@@ -180,7 +180,7 @@ def stream(
         DataError: If a block gives nan or inf.
     """
     modules = [model.get_submodule(block) for block in blocks]
-    with _still(model):
+    with still(model):
         noted = [_noted(model, blocks, modules, batch) for batch in batches]
     hidden: list[torch.Tensor] = []
     for number, (block, module) in enumerate(zip(blocks, modules, strict=True)):
@@ -188,12 +188,12 @@ def stream(
         if all(call.carried for call in calls):
             calls = [call.fed(x) for call, x in zip(calls, hidden, strict=True)]
         elif live and number:
-            with _still(model):
+            with still(model):
                 calls = [_noted(model, blocks, modules, b, number)[number] for b in batches]
         for each in noted:
             each[number] = Call((), {})  # what was caught is held once
         layer = Layer(number, block, module, calls)
-        with _still(model):
+        with still(model):
             yield layer
             hidden = layer.outputs()
         if not all(bool(torch.isfinite(x).all()) for x in hidden):
@@ -260,7 +260,7 @@ def _noted(
 
 
 @contextmanager
-def _still(model: tnn.Module) -> Iterator[None]:
+def still(model: tnn.Module) -> Iterator[None]:
     """The model in evaluation and without a cache of keys and values, and then as it was."""
     modes = {module: module.training for module in model.modules()}
     config: Any = getattr(model, "config", None)

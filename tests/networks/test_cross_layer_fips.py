@@ -434,7 +434,7 @@ def test_attention_is_apart_or_joined_or_stays_as_it_is():
 
 
 def test_groups_are_fours_where_none_are_given():
-    units = nn.plan_layers(ours(depth=6), "fips", compression=2, groups="auto").units
+    units = nn.plan_layers(ours(depth=6), "fips", compression=2).units
     assert [unit.label.partition(" of ")[2] for unit in units] == ["layers 0, 1, 2, 3", "layers 4, 5"]
 
 

@@ -14,6 +14,7 @@ import nn
 from nn.budget import budget
 from nn.cross_layer.adapters import projections_of
 from nn.cross_layer.basis import coefficients
+from nn.cross_layer.method import HOMES
 from nn.cross_layer.sharing import stored_bytes
 from nn.cross_layer.whitening import rank_of
 from nn.layers import factors_of, views_of
@@ -151,6 +152,16 @@ def test_roles_share_as_published():
         )
         assert (first is third) == (name in ("self_attn.q_proj", "mlp.up_proj"))
         assert second not in (first, third)
+
+
+@pytest.mark.parametrize("method", HOMES)
+def test_groups_that_are_not_given_are_those_of_the_method(method):
+    said = {"method": method, "compression": 2}
+    own = "adjacent:2" if method == "basis" else "auto"
+    assert nn.plan_layers(bert(), **said).units == nn.plan_layers(bert(), groups=own, **said).units
+    if method in ("basis", "fips", "geo"):
+        alone = nn.plan_layers(bert(), groups="adjacent:1", **said).units
+        assert nn.plan_layers(bert(), **said).units != alone
 
 
 def test_basis_sharing_with_groups_of_one_is_whitened_svd_in_a_model():
