@@ -151,7 +151,8 @@ def built(folder: Path, *, empty: bool = False) -> tnn.Module:
         if not empty:
             return kind.from_pretrained(folder, config=config, local_files_only=True).eval()
         with torch.device("meta"):
-            return kind(config) if names else kind.from_config(config)
+            made = kind(config) if names else kind.from_config(config)
+        return made.to(config.dtype or torch.float32)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(

@@ -35,7 +35,7 @@ import torch.nn.functional as tnnf
 from nn.cross_layer.adapters import ROLES, Projection, blocks_of
 from nn.cross_layer.method import Method, Task, Unit
 from nn.cross_layer.streams import Batch, Layer, hidden_of
-from nn.cross_layer.whitening import Share, cost_of_svd
+from nn.cross_layer.whitening import Share, cost_of_svd, layers_in_words
 from nn.cross_layer.work import Tensors, Work
 from nn.factors import Chain, Matrix
 from nn.patterns import one_of
@@ -245,7 +245,7 @@ class Fips(Method):
         """Factors, masks and vectors of each group, as soon as its last block has been run."""
         waiting = {}
         for pools in self._pools(work.task):
-            label = f"factors of {_layers(p.layer for pool in pools for p in pool.projections)}"
+            label = f"factors of {layers_in_words(p.layer for pool in pools for p in pool.projections)}"
             if self.epochs and not work.has(label):
                 waiting[label] = pools
             else:
@@ -461,7 +461,7 @@ class Pool:
     def label(self) -> str:
         """In words."""
         roles = ", ".join(dict.fromkeys(p.role for p in self.projections))
-        return f"{roles} of {_layers(p.layer for p in self.projections)}"
+        return f"{roles} of {layers_in_words(p.layer for p in self.projections)}"
 
     @cached_property
     def grids(self) -> dict[str, tuple[int, int]]:
@@ -652,7 +652,8 @@ def _of_the_task(model: tnn.Module, given: Mapping[str, torch.Tensor], batch: Ba
         return _error(hidden_of(batch.run(reading)), expected, batch.keep)
     if batch.args:
         logits = hidden_of(batch.run(reading))
-        return tnnf.cross_entropy(logits, batch.target.to(logits.device))
+        target = batch.target.to(logits.device).flatten()  # of each image or token
+        return tnnf.cross_entropy(logits.flatten(0, -2), target)
     loss = hidden_of(replace(batch, kwargs={**batch.kwargs, "labels": batch.target}).run(reading))
     if loss.ndim:
         raise DataError(
@@ -739,11 +740,6 @@ def _bytes(share: Iterable[Projection]) -> int:
 def _rest(task: Task, chosen: Sequence[Projection]) -> list[Projection]:
     names = {p.name for p in chosen}
     return [p for p in task.projections if p.name not in names]
-
-
-def _layers(numbers: Iterable[int]) -> str:
-    found = sorted(set(numbers))
-    return f"layer{'s' * (len(found) > 1)} {', '.join(map(str, found))}"
 
 
 def _spread(grid: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:

@@ -74,8 +74,18 @@ def unit_of(share: Share, task: Task) -> Unit:
 
 def label_of(share: Share) -> str:
     """In words."""
-    layers = [str(p.layer) for p in share]
-    return f"{share[0].role} of layer{'s' * (len(layers) > 1)} {', '.join(layers)}"
+    return f"{share[0].role} of {layers_in_words([p.layer for p in share])}"
+
+
+def layers_in_words(layers: Iterable[int]) -> str:
+    """Their numbers; of more than four that follow one another the ends: layers 0, 2, 4-31."""
+    runs: list[list[int]] = []
+    for layer in sorted(set(layers)):
+        if not runs or layer != runs[-1][-1] + 1:
+            runs.append([])
+        runs[-1].append(layer)
+    told = [f"{run[0]}-{run[-1]}" if len(run) > 4 else ", ".join(map(str, run)) for run in runs]
+    return f"layer{'s' * (sum(map(len, runs)) > 1)} {', '.join(told)}"
 
 
 def weights_of(work: Work, share: Share) -> torch.Tensor:

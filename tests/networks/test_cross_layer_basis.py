@@ -17,7 +17,7 @@ from nn.cross_layer.adapters import Projection
 from nn.cross_layer.basis import Basis, coefficients, decomposed, least, scaled_loss
 from nn.cross_layer.method import Task, method_of
 from nn.cross_layer.svd import truncated
-from nn.cross_layer.whitening import rank_of, unit_of, whitener
+from nn.cross_layer.whitening import layers_in_words, rank_of, unit_of, whitener
 from rpstheory.errors import ArgumentError, KindError
 
 EPS = torch.finfo(torch.float64).eps
@@ -177,6 +177,12 @@ def test_a_unit_costs_its_basis_and_coefficients_and_never_more_than_allowed(
     unit = unit_of(share, task)
     assert unit.bytes == unit.rank * (rows + layers * columns) * size <= task.allowance
     assert unit.names == tuple(p.name for p in share)
+
+
+def test_layers_are_named_and_many_that_follow_one_another_by_their_ends():
+    assert layers_in_words([3]) == "layer 3"
+    assert layers_in_words([3, 0, 1, 2, 2]) == "layers 0, 1, 2, 3"
+    assert layers_in_words([0, 2, *range(4, 32), 33]) == "layers 0, 2, 4-31, 33"
 
 
 def test_a_budget_that_no_rank_reaches_names_the_least_that_does():

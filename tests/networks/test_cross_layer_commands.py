@@ -98,6 +98,14 @@ def test_a_dry_run_needs_the_config_alone_and_writes_nothing(folder, call, tmp_p
     assert [p.name for p in bare.iterdir()] == ["config.json"]
 
 
+def test_a_dry_run_counts_the_kind_of_numbers_that_will_be_loaded(folder, call, tmp_path):
+    half = tmp_path / "half"
+    commands.built(folder).half().save_pretrained(half)
+    said = json.loads(call(half, "--compression", 2, "--dry-run", "--json").stdout)
+    assert said["bytes"] == nn.plan_layers(commands.built(half), compression=2).bytes
+    assert 2 * said["dense_bytes"] == nn.plan_layers(commands.built(folder), compression=2).dense_bytes
+
+
 def test_calibration_is_the_text_one_paragraph_after_another_or_images(folder, tmp_path):
     batches = commands.batches_in(tmp_path / "text", folder, 5, 7, size=3)
     rows = torch.cat([batch["input_ids"] for batch in batches])

@@ -32,6 +32,7 @@ from nn.cross_layer.method import Task
 from nn.cross_layer.sharing import stored_bytes
 from nn.cross_layer.streams import hidden_of
 from nn.layers import factors_of, views_of
+from nn.models.decoder import Decoder
 from nn.models.vit import ViT
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 
@@ -603,6 +604,18 @@ def test_with_labels_finetuning_lowers_their_loss_and_keeps_the_budget(how):
         shared = fips(model, batches, rate=1e-3, epochs=4, finetune=epochs, masks=how)
         found = torch.stack([outputs(shared, [x]) for x, _ in batches])
         losses.append(torch.nn.functional.cross_entropy(found.flatten(0, 1), labels.repeat(4)))
+    assert losses[1] < losses[0]
+
+
+def test_the_labels_of_a_text_are_those_of_its_tokens():
+    model = seeded(lambda: Decoder(16, depth=2, heads=2, widths=(4, 16), context=8)).eval()
+    text = torch.randint(16, (4, 9), generator=torch.Generator().manual_seed(0))
+    batches = [(text[:2, :-1], text[:2, 1:]), (text[2:, :-1], text[2:, 1:])]
+    losses = []
+    for epochs in (0, 8):
+        shared = fips(model, batches, rate=1e-3, epochs=0, finetune=epochs)
+        found = outputs(shared, [x for x, _ in batches])
+        losses.append(torch.nn.functional.cross_entropy(found.flatten(0, -2), text[:, 1:].flatten()))
     assert losses[1] < losses[0]
 
 
