@@ -65,6 +65,7 @@ VARIANTS = {
     "stable-rps, v1": Variant("stable-rps", (("scaler", "v1"),)),
     "stable-rps, uniform": Variant("stable-rps", (("law", "uniform"),)),
     "stable-rps, v1, uniform": Variant("stable-rps", (("scaler", "v1"), ("law", "uniform"))),
+    "stable-rps, layer": Variant("stable-rps", (("scope", "layer"),)),
     "roast": Variant("roast", compressions=(1, 10, 100)),
     "ltr": Variant("ltr", like="magnitude"),
 }
