@@ -131,6 +131,25 @@ def projections_of(
     return tuple(sorted(kept, key=lambda p: p.layer))
 
 
+def unknown_in(model: tnn.Module, projections: Iterable[Projection]) -> tuple[str, ...]:
+    """Matrices of linear layers in the same blocks whose names say no role: how many, and where.
+
+    Args:
+        model: Any module.
+        projections: Its projections.
+    """
+    blocks = {p.block for p in projections}
+    count: dict[str, int] = {}
+    for found in survey(model):
+        name, module = found.names[0], found.places[0][0]
+        inside = any(block in blocks for block, _ in _split(name))
+        linear = isinstance(module, tnn.Linear) or is_conv1d(type(module))
+        if inside and linear and found.parameter.ndim == 2 and _place(name, NAMES) is None:
+            kind = _starred(name)
+            count[kind] = count.get(kind, 0) + 1
+    return tuple(f"{number} of {kind}" for kind, number in count.items())
+
+
 def blocks_of(projections: Iterable[Projection]) -> tuple[str, ...]:
     """The names of the blocks that have a projection, in their order."""
     return tuple(dict.fromkeys(p.block for p in projections))
@@ -241,11 +260,16 @@ def _unknown(model: tnn.Module, surveyed: Iterable[Found], known: Mapping[str, t
     count: dict[str, int] = {}
     for found in surveyed:
         if found.parameter.ndim == 2:
-            kind = f"{re.sub(r'[0-9]+', '*', found.names[0])} ({' x '.join(map(str, found.parameter.shape))})"
+            kind = f"{_starred(found.names[0])} ({' x '.join(map(str, found.parameter.shape))})"
             count[kind] = count.get(kind, 0) + 1
     there = ", ".join(f"{number} of {kind}" for kind, number in list(count.items())[:20]) or "no matrix"
     looked = ", ".join(name for names in known.values() for name in names)
     return (
-        f"share_layers: {type(model).__name__} has no projection with a known name ({looked}); it holds "
-        f"{there}; pass naming={{'q': …, 'fc1': …}}, their names inside a numbered block"
+        f"share_layers: {type(model).__name__} holds {there}, and no projection with a known name; pass "
+        f"naming={{'q': …, 'fc1': …}}, their names inside a numbered block (known are {looked})"
     )
+
+
+def _starred(name: str) -> str:
+    """A name with its numbers left open."""
+    return re.sub(r"[0-9]+", "*", name)

@@ -28,7 +28,7 @@ from nn.cross_layer.whitening import (
     gathered,
     label_of,
     rank_of,
-    unit_of,
+    units_of,
     weights_of,
     whitener,
 )
@@ -82,7 +82,7 @@ class Basis(Method):
 
     def plan(self, task: Task) -> tuple[Unit, ...]:
         """The same part of every share; where the losses decide, what each layer takes by itself."""
-        return tuple(unit_of(share, task) for share in self._shares(task))
+        return units_of(self._shares(task), task)
 
     def operations(self, task: Task, units: tuple[Unit, ...], tokens: int) -> int:
         """The decompositions and every X'X; both again for a refit."""

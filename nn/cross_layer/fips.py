@@ -235,7 +235,7 @@ class Fips(Method):
             raise ArgumentError(
                 f"share_layers: the budget keeps {float(part):.3g} of {pool.label} (d = {_width(run[0])}), "
                 f"with which they reach no rank of {high} and a number of V; keep at least about "
-                f"{float(needed):.3g} (compression {float(1 / needed):.4g}), or exclude them"
+                f"{float(needed):.3g} (compression {floor(95 / needed) / 100:g}), or exclude them"
             )
         return replace(pool, kept=kept) if self.sparsity else pool
 

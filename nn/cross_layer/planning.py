@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn as tnn
 
-from nn.cross_layer.adapters import Projection, projections_of
+from nn.cross_layer.adapters import Projection, projections_of, unknown_in
 from nn.cross_layer.method import Method, Task, Unit, as_groups, method_of
 from nn.cross_layer.streams import Batch, as_batches
 from nn.planning import Fixed, survey
@@ -35,6 +35,7 @@ class LayersPlan:
         projections: All that are compressed.
         allowance: Bytes that they may take.
         fixed: Parameters that stay.
+        unknown: Matrices in the same blocks that stay because their names are not known.
         buffer_bytes: Of the model's buffers.
         tokens: Of the calibration data.
         seconds: What it takes on this machine, roughly.
@@ -45,6 +46,7 @@ class LayersPlan:
     projections: tuple[Projection, ...]
     allowance: int
     fixed: tuple[Fixed, ...]
+    unknown: tuple[str, ...]
     buffer_bytes: int
     tokens: int
     seconds: float
@@ -78,6 +80,8 @@ class LayersPlan:
             f"{unit.bytes:>15,} bytes" + (f", {unit.index:,} of index" if unit.index else "")
             for unit in self.units
         ]
+        if self.unknown:
+            lines.append(f"not known by name, left as they are: {', '.join(self.unknown)}; see naming")
         return "\n".join(
             (
                 *lines,
@@ -162,7 +166,8 @@ def setting_of(
     tokens = sum(_tokens(batch, projections[0].rows) for batch in batches) or TOKENS
     own = 4 * tokens * sum(p.count for p in projections)  # two passes of a multiply and an add
     seconds = (own + chosen.operations(task, units, tokens)) / _speed()
-    plan = LayersPlan(method, units, projections, allowance, fixed, buffers, tokens, seconds)
+    unknown = unknown_in(model, projections) if naming is None else ()
+    plan = LayersPlan(method, units, projections, allowance, fixed, unknown, buffers, tokens, seconds)
     return Setting(plan, chosen, task, batches)
 
 
@@ -241,7 +246,7 @@ def _whole(name: str, value: Any) -> int:
 
 def _tokens(batch: Batch, width: int) -> int:
     """Roughly: of images, as many as hold their pixels in vectors of this width."""
-    first = next(x for x in (*batch.args, *batch.kwargs.values()) if isinstance(x, torch.Tensor))
+    first = batch.tensors[0]
     return first.numel() if not first.is_floating_point() else max(1, first.numel() // width)
 
 

@@ -88,7 +88,8 @@ def share_layers(
     target = model if inplace else copied(model, dense)
     work = Work(target, setting.task, setting.plan.units, setting.batches, dense, folder, progress or _silent)
     try:
-        setting.method.fit(work)
+        with torch.inference_mode(False), torch.enable_grad():  # what the caller needs not, methods may
+            setting.method.fit(work)
         _require_within(work)
     except BaseException:
         if inplace:
@@ -181,10 +182,16 @@ def _opened(folder: Path, setting: Setting, model: tnn.Module) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         found = place.read_text() if place.exists() else None
+        strange = found is None and any(folder.glob("*.safetensors"))
     except OSError as error:
         raise ResumeError(
             f"share_layers: {folder} cannot be used ({error.strerror}); choose another folder"
         ) from None
+    if strange:
+        raise ResumeError(
+            f"share_layers: {folder} holds tensors and no {RUN}, which says of which run they are; choose "
+            "another folder"
+        )
     if found not in (None, text):
         raise ResumeError(
             f"share_layers: {folder} holds stages of another run (its {RUN} differs in model, data, budget, "

@@ -17,7 +17,7 @@ import torch
 import torch.nn as tnn
 
 from nn.layers import attention
-from rpstheory.errors import ArgumentError, DataError, KindError
+from rpstheory.errors import ArgumentError, DataError, KindError, RpsError, ShapeError
 
 ROWS = 8192  # rows of x that are in double precision at a time
 
@@ -38,10 +38,30 @@ class Batch:
     target: torch.Tensor | None = None
     keep: torch.Tensor | None = None
 
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """All that the model is given as a tensor."""
+        return [x for x in (*self.args, *self.kwargs.values()) if isinstance(x, torch.Tensor)]
+
     def run(self, model: tnn.Module) -> Any:
-        """What the model makes of it."""
+        """What the model makes of it.
+
+        Raises:
+            DataError: If it makes nothing of it.
+            RpsError: That it raises itself.
+        """
         place = next((p.device for p in model.parameters()), torch.device("cpu"))
-        return model(*_moved(self.args, place), **_moved(self.kwargs, place))
+        try:
+            return model(*_moved(self.args, place), **_moved(self.kwargs, place))
+        except RpsError:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            shapes = ", ".join(f"{x.dtype} {tuple(x.shape)}".removeprefix("torch.") for x in self.tensors)
+            reason = " ".join(str(error).split())[:200]
+            raise DataError(
+                f"share_layers: {type(model).__name__} does not run on a batch of the calibration data "
+                f"({shapes}): {reason}; pass batches that the model takes"
+            ) from error
 
 
 def as_batches(calibration: Any) -> tuple[Batch, ...]:
@@ -51,7 +71,8 @@ def as_batches(calibration: Any) -> tuple[Batch, ...]:
 
     Raises:
         KindError: If it is something else.
-        ArgumentError: If there is none.
+        ShapeError: If a mask is not that of the tokens.
+        ArgumentError: If there is none, or one without a token.
     """
     if isinstance(calibration, torch.Tensor | Mapping | str) or not hasattr(calibration, "__iter__"):
         raise KindError(
@@ -60,8 +81,36 @@ def as_batches(calibration: Any) -> tuple[Batch, ...]:
         )
     found = tuple(map(_as_batch, calibration))
     if not found:
-        raise ArgumentError("share_layers: calibration holds no batch; pass at least one")
+        raise ArgumentError(
+            "share_layers: calibration holds no batch; pass at least one, in a list if it is used twice"
+        )
+    for batch in found:
+        _require_tokens(batch)
     return found
+
+
+def _require_tokens(batch: Batch) -> None:
+    """Do nothing if there is something to look at.
+
+    Raises:
+        KindError: If there is no tensor.
+        ShapeError: If a mask is not that of the tokens.
+        ArgumentError: If there is nothing in it, or all is padding.
+    """
+    if not batch.tensors:
+        raise KindError("share_layers: a batch of calibration holds no tensor; pass tensors")
+    if not all(x.numel() for x in batch.tensors):
+        raise ArgumentError("share_layers: a batch of calibration is empty; leave it out")
+    if batch.keep is None:
+        return
+    tokens = batch.kwargs.get("input_ids")
+    if isinstance(tokens, torch.Tensor) and tokens.shape != batch.keep.shape:
+        raise ShapeError(
+            f"share_layers: an attention_mask of shape {tuple(batch.keep.shape)} came with input_ids of "
+            f"{tuple(tokens.shape)}; pass one of the same shape"
+        )
+    if not batch.keep.any():
+        raise ArgumentError("share_layers: an attention_mask leaves no token of its batch; leave it out")
 
 
 def _as_batch(given: Any) -> Batch:

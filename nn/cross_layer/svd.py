@@ -18,11 +18,12 @@ from nn.cross_layer.whitening import (
     gathered,
     label_of,
     rank_of,
-    unit_of,
+    units_of,
     whitener,
 )
 from nn.cross_layer.work import Tensors, Work
 from nn.factors import Matrix
+from rpstheory.errors import KindError
 
 
 @final
@@ -37,6 +38,15 @@ class Svd(Method):
     name: ClassVar[str] = "svd"
     whiten: bool = True
 
+    def __post_init__(self) -> None:
+        """Check the option.
+
+        Raises:
+            KindError: If it is of the wrong kind.
+        """
+        if not isinstance(self.whiten, bool):
+            raise KindError(f"share_layers: whiten={self.whiten!r} came; True or False is needed")
+
     @property
     def calibrated(self) -> bool:
         """Only whitening looks at activations."""
@@ -44,7 +54,7 @@ class Svd(Method):
 
     def plan(self, task: Task) -> tuple[Unit, ...]:
         """The same part of every projection."""
-        return tuple(unit_of(share, task) for share in _alone(task))
+        return units_of(_alone(task), task)
 
     def fit(self, work: Work) -> None:
         """Decompose layer after layer, and install all at the end."""

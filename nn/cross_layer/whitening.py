@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 
 import torch
 
@@ -54,20 +54,36 @@ def rank_of(share: Share, kept: Fraction) -> int:
     return floor(rows * columns * n * kept / (rows + columns * n))
 
 
-def unit_of(share: Share, task: Task) -> Unit:
-    """What a share costs.
+def units_of(shares: Sequence[Share], task: Task) -> tuple[Unit, ...]:
+    """What shares cost.
 
     Raises:
-        ArgumentError: If its rank would be 0.
+        ArgumentError: If the rank of one would be 0.
     """
-    rank, first = rank_of(share, task.kept), share[0]
-    if rank < 1:
-        least = Fraction(first.rows + first.columns * len(share), first.rows * first.columns * len(share))
+    worst = max(shares, key=_least)
+    if rank_of(worst, task.kept) < 1:
         raise ArgumentError(
             f"share_layers: the budget keeps {float(task.kept):.3g} of the projections, with which "
-            f"{label_of(share)} ({first.form}) reach no rank of 1; keep at least {float(least):.3g} of them "
-            f"(compression {float(1 / least):.4g}), or exclude them"
+            f"{label_of(worst)} ({worst[0].form}) reach no rank of 1; {keeping(_least(worst), task)}, or "
+            "exclude them"
         )
+    return tuple(map(_unit, shares, [task] * len(shares)))
+
+
+def keeping(least: Fraction, task: Task) -> str:
+    """What to ask for so that a part of the bytes is kept; the compression is rounded so that it is."""
+    most = floor(Fraction(100 * task.dense_bytes, ceil(least * task.dense_bytes))) / 100
+    return f"keep at least {float(least):.3g} of them (compression {most:g})"
+
+
+def _least(share: Share) -> Fraction:
+    """The part that must be kept for a rank of 1."""
+    n, rows, columns = len(share), share[0].rows, share[0].columns
+    return Fraction(rows + columns * n, rows * columns * n)
+
+
+def _unit(share: Share, task: Task) -> Unit:
+    first, rank = share[0], rank_of(share, task.kept)
     count = rank * (first.rows + first.columns * len(share))
     return Unit(label_of(share), tuple(p.name for p in share), rank, count * first.itemsize)
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 import torch.nn as tnn
 
-from nn.cross_layer.adapters import projections_of
+import nn
+from nn.cross_layer.adapters import projections_of, unknown_in
 from nn.models.vit import ViT
 from rpstheory.errors import ArgumentError, KindError
 
@@ -115,8 +116,20 @@ def test_names_of_ones_own_are_given_by_role_inside_a_numbered_block():
 
 def test_a_model_that_is_not_known_is_answered_with_what_it_holds():
     there = r"1 of embed\.weight \(6 x 4\), 2 of stack\.\*\.mix\.\*\.weight \(6 x 4\)"
-    with pytest.raises(ArgumentError, match=rf"Strange has no projection with a known name.*{there}"):
+    with pytest.raises(ArgumentError, match=rf"Strange holds {there}.*no projection with a known name"):
         projections_of(Strange())
+
+
+def test_matrices_of_the_same_blocks_whose_names_are_not_known_are_told():
+    model = Strange()
+    for block in model.stack:
+        block["mlp"] = tnn.ModuleDict({"fc1": tnn.Linear(4, 6)})
+    found = projections_of(model)
+    assert [p.role for p in found] == ["fc1", "fc1"]
+    assert unknown_in(model, found) == ("4 of stack.*.mix.*.weight",)
+    assert "left as they are: 4 of stack.*.mix.*.weight" in str(nn.plan_layers(model, "rps", compression=2))
+    named = {"fc1": "mlp.fc1"}
+    assert nn.plan_layers(model, "rps", compression=2, naming=named).unknown == ()
 
 
 def test_wrong_namings_are_refused():

@@ -17,7 +17,7 @@ from nn.cross_layer.adapters import Projection
 from nn.cross_layer.basis import Basis, coefficients, decomposed, least, scaled_loss
 from nn.cross_layer.method import Task, method_of
 from nn.cross_layer.svd import truncated
-from nn.cross_layer.whitening import layers_in_words, rank_of, unit_of, whitener
+from nn.cross_layer.whitening import layers_in_words, rank_of, units_of, whitener
 from rpstheory.errors import ArgumentError, KindError
 
 EPS = torch.finfo(torch.float64).eps
@@ -174,7 +174,7 @@ def test_a_unit_costs_its_basis_and_coefficients_and_never_more_than_allowed(
     dense = sum(p.bytes for p in share)
     task = Task(share, (tuple(range(layers)),), False, min(dense, dense * percent // 400), 0)
     assume(rank_of(share, task.kept) >= 1)
-    unit = unit_of(share, task)
+    (unit,) = units_of([share], task)
     assert unit.bytes == unit.rank * (rows + layers * columns) * size <= task.allowance
     assert unit.names == tuple(p.name for p in share)
 
@@ -189,8 +189,8 @@ def test_a_budget_that_no_rank_reaches_names_the_least_that_does():
     share = (projection(rows=6, columns=4),)
     said = r"q of layer 0 \(6 x 4 float32\) reach no rank of 1; keep at least 0\.417 .* \(compression 2\.4\)"
     with pytest.raises(ArgumentError, match=said):
-        unit_of(share, Task(share, ((0,),), False, 39, 0))
-    assert unit_of(share, Task(share, ((0,),), False, 40, 0)).rank == 1
+        units_of([share], Task(share, ((0,),), False, 39, 0))
+    assert units_of([share], Task(share, ((0,),), False, 40, 0))[0].rank == 1
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 import typer
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 import nn
 from nn.cross_layer import commands
 from nn.cross_layer.method import HOMES
 from nn.layers import factors_of
-from rpstheory.errors import ArgumentError, DataError, RpsError
+from rpstheory.errors import ArgumentError, DataError, ResumeError, RpsError
 
 transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
 
@@ -147,8 +148,18 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(folder, tmp_path):
 
 WRONG = {
     "no out": (["--compression", 2], ArgumentError, "no --out came"),
-    "no folder": (["--out", "x"], DataError, "holds no config.json"),
+    "no folder": (
+        ["--out", "x", "--method", "svd", "--option", "whiten=false"],
+        DataError,
+        "holds no config.json",
+    ),
     "groups": (["--out", "x", "--groups", "0-1"], ArgumentError, "--groups '0-1' came"),
+    "naming": (["--out", "x", "--naming", "q"], ArgumentError, "--naming 'q' came; ROLE=PATTERN is needed"),
+    "no calibration": (
+        ["--out", "x"],
+        ArgumentError,
+        "'basis' looks at activations; pass --calibration FILE, a text or an .npy of images",
+    ),
     "an option without a value": (
         ["--out", "x", "--option", "share"],
         ArgumentError,
@@ -180,10 +191,169 @@ def test_folders_and_data_that_cannot_be_read_are_refused(folder, tmp_path):
     ):
         commands.batches_in(tmp_path / "short", folder, 50, 1)
     np.save(tmp_path / "flat.npy", np.zeros((2, 3)))
-    with pytest.raises(DataError, match="holds no images"):
+    with pytest.raises(DataError, match=r"is of shape \(2, 3\) and holds no images; pass an .npy of shape"):
         commands.batches_in(tmp_path / "flat.npy", folder, 5, 1)
+    (tmp_path / "empty.npy").touch()
+    with pytest.raises(DataError, match=r"empty.npy cannot be read as calibration data \(No data left"):
+        commands.batches_in(tmp_path / "empty.npy", folder, 5, 1)
     with pytest.raises(DataError, match="cannot be read as calibration data"):
         commands.batches_in(tmp_path / "nothing", folder, 5, 1)
+
+
+def test_a_tokenizer_that_is_not_there_is_said_in_a_line(folder, tmp_path):
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    (folder / "vocab.txt").unlink()
+    with pytest.raises(DataError, match="holds no tokenizer that can be read"):
+        commands.batches_in(tmp_path / "text", folder, 5, 1)
+    assert transformers.AutoTokenizer.from_pretrained(folder)("a basis")["input_ids"] == [2, 1, 1, 3]
+    (folder / "tokenizer.json").write_text('{"version": "9"}')
+    with pytest.raises(DataError, match="holds no tokenizer that can be read"):
+        commands.batches_in(tmp_path / "text", folder, 5, 1)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match="holds no tokenizer that can be read") as caught:
+        commands.batches_in(tmp_path / "text", folder, 5, 1)
+    assert "\n" not in str(caught.value)
+
+
+def test_data_that_the_model_does_not_take_are_refused_before_there_is_a_folder(folder, call, tmp_path):
+    out = tmp_path / "small"
+    np.save(tmp_path / "images.npy", np.zeros((2, 3, 4, 4), np.float32))
+    with pytest.raises(DataError, match="images.npy gives pixel_values, and the model reads input_ids; pass"):
+        call(folder, "--calibration", tmp_path / "images.npy", "--out", out)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}))
+    with torch.random.fork_rng():
+        transformers.BertModel(transformers.BertConfig.from_pretrained(folder)).save_pretrained(folder)
+    text = ["--calibration", tmp_path / "text", "--compression", 2]
+    with pytest.raises(ArgumentError, match="--length 9 came, and the model has 8 positions; pass at most"):
+        call(folder, *text, "--length", 9, "--out", out)
+    assert not out.exists()
+    call(folder, *text, "--length", 8, "--out", out)
+    seeing = tmp_path / "seeing"
+    sizes = SIZES | {"image_size": 8, "patch_size": 4}
+    with torch.random.fork_rng():
+        transformers.ViTModel(transformers.ViTConfig(**sizes)).save_pretrained(seeing)
+    transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(seeing)
+    with pytest.raises(DataError, match="text gives input_ids, and the model reads pixel_values; pass"):
+        call(seeing, *text, "--length", 8, "--out", tmp_path / "other")
+    with pytest.raises(DataError, match=r"Input image size \(4\*4\) doesn't match"):
+        call(seeing, "--calibration", tmp_path / "images.npy", "--out", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_checkpoint_with_a_parameter_missing_or_of_another_shape_is_refused(folder):
+    name = "encoder.layer.1.attention.self.query.weight"
+    place = folder / "model.safetensors"
+    whole = load_file(place)
+    for tensors in ({k: v for k, v in whole.items() if k != name}, whole | {name: torch.zeros(3, 3)}):
+        save_file(tensors, place, {"format": "pt"})
+        with pytest.raises(DataError, match=f"holds no {name} of the shape that its config.json says"):
+            commands.built(folder)
+    place.write_bytes(b"0" * 50)
+    with pytest.raises(DataError, match="cannot be read as a model"):
+        commands.built(folder)
+
+
+def test_a_head_whose_weights_are_those_of_the_embedding_misses_nothing(tmp_path):
+    with torch.random.fork_rng():
+        model = transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=len(WORDS), **SIZES))
+    model.save_pretrained(tmp_path)
+    assert "cls.predictions.decoder.weight" not in load_file(tmp_path / "model.safetensors")
+    assert bits(commands.built(tmp_path)) == bits(model)
+
+
+PLAIN = ("--method", "svd", "--option", "whiten=false")
+SVD = (*PLAIN, "--compression", 2)
+
+
+def test_a_folder_that_is_compressed_already_is_refused(folder, call, tmp_path):
+    out = tmp_path / "small"
+    call(folder, *SVD, "--out", out)
+    for more in (["--out", tmp_path / "smaller"], ["--dry-run"]):
+        with pytest.raises(DataError, match="is compressed already; start from the dense model"):
+            call(out, *SVD, *more)
+    assert not (tmp_path / "smaller").exists()
+
+
+def test_no_model_is_ever_overwritten(folder, call, tmp_path):
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    (tmp_path / "link").symlink_to(folder)
+    with pytest.raises(ArgumentError, match="which is MODEL_DIR; the dense model would be lost"):
+        call(folder, *SVD, "--out", tmp_path / "link")
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(folder / "config.json", other)
+    with pytest.raises(ArgumentError, match="which holds a model that is finished; choose another folder"):
+        call(folder, *SVD, "--out", other)
+    (other / "config.json").rename(other / "pytorch_model.bin")
+    with pytest.raises(ArgumentError, match="which holds a model that is finished; choose another folder"):
+        call(folder, *SVD, "--out", other)
+    assert before == {file: file.read_bytes() for file in folder.iterdir()}
+    assert [file.name for file in other.iterdir()] == ["pytorch_model.bin"]
+
+
+def test_what_is_not_a_model_is_written_anew(folder, call, tmp_path):
+    out = tmp_path / "small"
+    out.mkdir()
+    (out / "vocab.txt").write_text("half a fi")
+    call(folder, *SVD, "--out", out)
+    assert (out / "vocab.txt").read_bytes() == (folder / "vocab.txt").read_bytes()
+
+
+def test_stages_that_are_left_behind_are_never_without_their_run(folder, call, tmp_path, monkeypatch):
+    out = tmp_path / "small"
+    command = folder, *SVD, "--out", out
+    unlink, gone = Path.unlink, []
+
+    def killed(path, missing_ok=False):
+        if path.parent.name != "stages" or path.suffix != ".safetensors":
+            return unlink(path, missing_ok)
+        if gone:
+            raise SystemExit(9)
+        gone.append(path)
+        return unlink(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        with pytest.raises(AssertionError):
+            call(*command)
+    stages = sorted(file.name for file in (out / "stages").iterdir())
+    assert "run.json" in stages
+    assert len(stages) > 1
+    assert gone[0].name not in stages
+    written = (out / "model.safetensors").read_bytes()
+    with pytest.raises(ResumeError, match="holds stages of another run"):
+        call(folder, *PLAIN, "--compression", 3, "--out", out)
+    call(*command)
+    assert (out / "model.safetensors").read_bytes() == written
+    assert not (out / "stages").exists()
+
+
+def test_stages_without_their_run_are_refused(folder, call, tmp_path):
+    stages = tmp_path / "small" / "stages"
+    stages.mkdir(parents=True)
+    shutil.copy(folder / "model.safetensors", stages / "0123456789abcdef.safetensors")
+    with pytest.raises(ResumeError, match=r"holds tensors and no run.json, which says of which run they are"):
+        call(folder, *SVD, "--out", stages.parent)
+    assert [file.name for file in stages.iterdir()] == ["0123456789abcdef.safetensors"]
+
+
+def test_projections_that_are_not_known_are_named_and_parameters_counted(folder, call):
+    names = "attention.self.query", "attention.self.ke*"
+    said = [part for name in names for part in ("--naming", f"q={name}")]
+    plan = json.loads(call(folder, *SVD, "--dry-run", "--json", *said).stdout)
+    ends = {
+        f"encoder.layer.{layer}.attention.self.{kind}.weight"
+        for layer in range(4)
+        for kind in ("query", "key")
+    }
+    assert {each["name"] for each in plan["projections"]} == ends
+    dense = commands.built(folder)
+    budget = sum(p.numel() for p in dense.parameters()) - 1000
+    plan = json.loads(call(folder, "--budget-params", budget, "--dry-run", "--json").stdout)
+    assert plan["allowance"] == plan["dense_bytes"] - 4000
 
 
 def test_the_options_of_a_method_are_json_or_text():

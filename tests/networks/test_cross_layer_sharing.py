@@ -4,6 +4,7 @@ import copy
 import gc
 import itertools
 import json
+import re
 from fractions import Fraction
 
 import pytest
@@ -316,6 +317,23 @@ def test_a_model_in_half_precision_keeps_its_kind():
     assert run(shared, TEXT[0]).dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("method", ["svd", "basis", "fips"])
+def test_the_budget_that_a_refusal_proposes_is_reached(method):
+    with pytest.raises(ArgumentError, match="compression") as refused:
+        nn.plan_layers(llama(), method, compression=1e4)
+    proposed = re.search(r"compression ([0-9.]+)\)", str(refused.value))
+    nn.plan_layers(llama(), method, compression=float(proposed[1]))
+
+
+@pytest.mark.parametrize("method", ["basis", "fips", "geo"])
+def test_a_caller_without_gradients_gets_the_same(method):
+    model, options = ours(), {"fips": {"epochs": 1}, "geo": {"lanczos": 0}}.get(method, {})
+    one = nn.share_layers(model, method, compression=2, calibration=IMAGES, **options)
+    with torch.no_grad():
+        other = nn.share_layers(model, method, compression=2, calibration=IMAGES, **options)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 def test_frozen_weights_give_frozen_factors():
     model = bert().requires_grad_(False)
     shared = nn.share_layers(model, compression=2, calibration=TEXT)
@@ -339,9 +357,33 @@ WRONG = {
     "bytes that are no number": ({"budget_bytes": 1.5}, KindError, "budget_bytes=1.5 came; a whole number"),
     "less than what stays": ({"budget_params": 9}, ArgumentError, "what is no projection takes .* already"),
     "more than there is": ({"budget_params": 10**9}, ArgumentError, "the model needs only .*; pass at"),
-    "no rank": ({"compression": 50}, ArgumentError, "reach no rank of 1; keep at least 0.0938"),
+    "no rank": ({"compression": 50}, ArgumentError, "no rank of 1; keep at least 0.125 .*compression 8"),
     "no calibration": ({"compression": 2, "calibration": None}, ArgumentError, "no calibration came"),
     "empty calibration": ({"compression": 2, "calibration": []}, ArgumentError, "calibration holds no batch"),
+    "calibration without a tensor": ({"compression": 2, "calibration": [{}]}, KindError, "holds no tensor"),
+    "an empty batch": (
+        {"compression": 2, "calibration": [{"input_ids": torch.zeros(0, 3, dtype=torch.long)}]},
+        ArgumentError, "a batch of calibration is empty",
+    ),
+    "a mask of nothing": (
+        {"compression": 2, "calibration": [TEXT[0] | {"attention_mask": torch.zeros(4, 12)}]},
+        ArgumentError, "leaves no token of its batch",
+    ),
+    "a mask of other tokens": (
+        {"compression": 2, "calibration": [TEXT[0] | {"attention_mask": torch.ones(4, 9)}]},
+        ShapeError, r"of shape \(4, 9\) came with input_ids of \(4, 12\)",
+    ),
+    "tokens that are not there": (
+        {"compression": 2, "calibration": [{"input_ids": torch.full((4, 12), 10**6)}]},
+        DataError, r"does not run on a batch of the calibration data \(int64 \(4, 12\)\)",
+    ),
+    "images for a text": (
+        {"compression": 2, "calibration": [{"pixel_values": torch.ones(1, 3, 8, 8)}]},
+        DataError, "does not run on a batch",
+    ),
+    "an option of the wrong kind": (
+        {"compression": 2, "method": "svd", "whiten": "no"}, KindError, "whiten='no' came; True or False",
+    ),
     "an unknown method": ({"compression": 2, "method": "bases"}, ArgumentError, "did you mean 'basis'"),
     "an unknown option": ({"compression": 2, "rank": 3}, KindError, "rank= came, which method 'basis'"),
     "groups that overlap": ({"compression": 2, "groups": [[0, 1], [1, 2]]}, ArgumentError, "1 is not there"),
@@ -428,7 +470,7 @@ def test_a_shared_model_is_not_shared_again():
 
 
 def test_an_unknown_model_is_answered_with_what_it_holds():
-    with pytest.raises(ArgumentError, match=r"Sequential has no projection .* 1 of \*\.weight \(2 x 3\)"):
+    with pytest.raises(ArgumentError, match=r"Sequential holds 1 of \*\.weight \(2 x 3\)"):
         nn.share_layers(tnn.Sequential(tnn.Linear(3, 2)), compression=2)
 
 

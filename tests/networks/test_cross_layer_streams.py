@@ -235,7 +235,7 @@ def test_activations_that_are_not_finite_are_refused_by_name():
 
 def test_batches_of_every_kind_are_taken():
     x, y = torch.ones(2, 3), torch.zeros(2)
-    mask = torch.tensor([[1, 0], [1, 1]])
+    mask = torch.tensor([[1, 0, 0], [1, 1, 1]])
     tensor, pair, named = as_batches([x, (x, y), {"input_ids": x, "labels": y, "attention_mask": mask}])
     assert (tensor.args, tensor.target, pair.args, pair.target) == ((x,), None, (x,), y)
     assert list(named.kwargs) == ["input_ids", "attention_mask"]
