@@ -652,7 +652,7 @@ def test_what_is_wrong_is_said_in_a_sentence(options, kind, said):
 
 def test_a_coloring_and_groups_are_one_too_many():
     with pytest.raises(ArgumentError, match="coloring='random' came and groups too, which are a coloring"):
-        nn.plan_layers(vit(), "geo", compression=1.5, coloring="random")
+        nn.plan_layers(vit(), "geo", compression=1.5, coloring="random", groups="adjacent:2")
 
 
 def test_calibration_is_needed_and_must_be_finite():

@@ -225,8 +225,7 @@ def test_presets_are_the_three_that_are_announced():
 
 def test_shape_of_the_digits_is_theirs():
     digits = load("digits")
-    height, width, channels = digits.images.shape[1:]
-    assert SHAPES["digits"] == (len(digits.classes), channels, height, width)
+    assert SHAPES["digits"] == (len(digits.classes), digits.shape)
 
 
 def test_defaults_of_swept_options_are_those_of_the_methods():
