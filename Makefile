@@ -36,7 +36,7 @@ lint: tools ## formatting and lint, changing nothing
 	@$(BIN)/ruff check .
 
 types: tools ## static types
-	@$(BIN)/mypy
+	@$(BIN)/mypy --num-workers 2
 
 contracts: tools ## which module may import which
 	@$(BIN)/lint-imports --no-logo

@@ -68,7 +68,7 @@ def accuracy(net):
         return float((net(images[test]).argmax(1) == labels[test]).double().mean())
 
 
-calibration = [images[train][:128]]
+calibration = [images[train][: 48 if SMALL else 128]]
 print(f"{sum(p.numel() for p in model.parameters()):,} parameters, accuracy {accuracy(model):.1%}")
 
 # %% [markdown]
