@@ -317,7 +317,7 @@ def pairs(removed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", choices=("run", "show", "speed", "pairs"))
+    parser.add_argument("stage", nargs="?", default="show", choices=("run", "show", "speed", "pairs"))
     parser.add_argument("--methods", default=";".join(METHODS), help="separated by semicolons")
     parser.add_argument("--structures", default=";".join(STRUCTURES), help="of speed, likewise")
     parser.add_argument("--removed", type=int, nargs="+", default=REMOVED, help="percent")

@@ -233,7 +233,7 @@ def times(records):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("stage", choices=("run", "show"))
+    parser.add_argument("stage", nargs="?", default="show", choices=("run", "show"))
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=tuple(NETWORKS))
     parser.add_argument("--methods", default=";".join(METHODS), help="separated by semicolons")
     parser.add_argument("--removed", type=int, nargs="+", default=REMOVED, help="percent")
