@@ -11,7 +11,6 @@ it was killed; what came of it is a line of benchmarks/results/cifar10.jsonl.
 """
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -23,8 +22,8 @@ from pathlib import Path
 import torch
 
 import nn
+from benchmarks.records import add, read, table
 from nn.recipes import RECIPES
-from rpstheory.report.files import write_text
 
 MODEL, TUNED_AT, HELD_OUT = "resnet20", 10, 0.1
 SHORT = RECIPES["short"]
@@ -159,19 +158,10 @@ def trained(cell: Cell, data: str, folder: str) -> dict:
     return asdict(cell) | asdict(fitted.result) | {"run": fitted.configuration.key} | versions | when
 
 
-def read_records() -> list[dict]:
-    return [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
-
-
-def keep(records: list[dict]) -> None:
-    RECORDS.parent.mkdir(parents=True, exist_ok=True)
-    write_text(RECORDS, "".join(json.dumps(each) + "\n" for each in records), "cifar10")
-
-
 def work(stage: str, variants: list[str], data: str, folder: str, workers: int) -> None:
     """Run what is left of a stage, and what becomes known to be left meanwhile."""
     left = to_tune if stage == "tune" else to_run
-    records, running = read_records(), {}
+    records, running = read(RECORDS), {}
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         while True:
             for cell in left(records, variants):
@@ -181,8 +171,7 @@ def work(stage: str, variants: list[str], data: str, folder: str, workers: int) 
                 return
             for over in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[over]
-                records.append(record := over.result())
-                keep(records)
+                records = add(RECORDS, record := over.result())
                 accuracy = record["test_accuracy"]
                 print(
                     f"{record['variant']} {record['compression']}x lr {record['rate']:g}: {record['status']}"
@@ -192,11 +181,6 @@ def work(stage: str, variants: list[str], data: str, folder: str, workers: int) 
 
 
 # ---------------------------------------------------------------------------------------------- tables
-
-
-def table(head: list[str], rows: list[list[str]]) -> str:
-    rule = ["--:" if place else ":--" for place in range(len(head))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
 
 
 def sensitivity(records: list[dict]) -> str:
@@ -239,7 +223,7 @@ def main() -> None:
     parser.add_argument("--variants", default=";".join(VARIANTS), help="separated by semicolons")
     given = parser.parse_args()
     if given.stage == "show":
-        records = read_records()
+        records = read(RECORDS)
         print(sensitivity(records), results(records), sep="\n\n")
         return
     work(given.stage, given.variants.split(";"), given.data, given.out, given.workers)

@@ -15,7 +15,6 @@ benchmarks/results/cross_layer.jsonl each; seconds are those of one core.
 
 import argparse
 import copy
-import json
 import platform
 import shutil
 import statistics
@@ -30,13 +29,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import nn
 from benchmarks.projection import MiniLM, descend, nearest
+from benchmarks.records import add, read, table
 from nn.cross_layer.adapters import projections_of
 from nn.cross_layer.basis import scaled_loss
 from nn.cross_layer.planning import setting_of
 from nn.cross_layer.sharing import stored_bytes
 from nn.cross_layer.whitening import gathered, rank_of, weights_of
 from nn.cross_layer.work import Work
-from rpstheory.report.files import write_text
 
 CALIBRATION, VALIDATION, BATCH = 256, 200, 32
 STEPS, PART = 80, 8  # of distillation: 640 sentences, of which the first calibrate
@@ -177,19 +176,13 @@ def measured(cell, folder):
     return asdict(cell) | sizes | found | versions | {"date": time.strftime("%Y-%m-%d")}
 
 
-def read_records():
-    return [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
-
-
 def run(methods, removed, seeds, folder):
     cells = [Cell(m, r, s) for s in seeds for r in removed for m in methods]
     for cell in cells:
-        if any(asdict(cell).items() <= each.items() for each in read_records()):
+        if any(asdict(cell).items() <= each.items() for each in read(RECORDS)):
             continue
         record = measured(cell, folder)
-        records = [*read_records(), record]  # of other processes too
-        RECORDS.parent.mkdir(parents=True, exist_ok=True)
-        write_text(RECORDS, "".join(json.dumps(each) + "\n" for each in records), "cross_layer")
+        add(RECORDS, record)
         shutil.rmtree(place_of(cell, folder))
         print(f"{cell.method}, {cell.removed} %: {record['once']}, then {best(record)}", flush=True)
 
@@ -233,11 +226,6 @@ def cell(scores):
     if not scores:
         return ""
     return " / ".join(f"{statistics.mean(s[name] for s in scores):.3f}" for name in ("cosine", "overlap"))
-
-
-def table(head, rows):
-    rule = ["--:" if place else ":--" for place in range(len(head))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
 
 
 # ---------------------------------------------------------------------------------------------- speed
@@ -326,7 +314,7 @@ def main():
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.stage == "show":
-        records = read_records()
+        records = read(RECORDS)
         print(tables(records), times(records), sep="\n\n")
     elif given.stage == "speed":
         print(speed(given.structures.split(";")))

@@ -11,7 +11,6 @@ removed. One line of benchmarks/results/cross_layer_trained.jsonl each; seconds 
 """
 
 import argparse
-import json
 import platform
 import shutil
 import statistics
@@ -25,7 +24,7 @@ from pathlib import Path
 import torch
 
 import nn
-from benchmarks.cifar10 import table
+from benchmarks.records import add, read, table
 from nn.budget import budget
 from nn.cross_layer.adapters import projections_of
 from nn.cross_layer.sharing import stored_bytes
@@ -35,7 +34,6 @@ from nn.evaluation import finished, model_of, state_of
 from nn.models.registry import build
 from nn.recipes import RECIPES, Recipe
 from nn.training import Training
-from rpstheory.report.files import write_text
 
 NETWORKS = {"vit": "digits", "decoder": "topics"}
 RECIPE = RECIPES["transformer"]
@@ -169,20 +167,14 @@ def measured(cell, folder):
     return asdict(cell) | sizes | found | versions | {"date": time.strftime("%Y-%m-%d")}
 
 
-def read_records():
-    return [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
-
-
 def run(networks, methods, removed, seeds, folder):
     cells = [Cell(n, "dense", 0, s) for n in networks for s in seeds]
     cells += [Cell(n, m, r, s) for s in seeds for r in removed for n in networks for m in methods]
     for cell in cells:
-        if any(asdict(cell).items() <= each.items() for each in read_records()):
+        if any(asdict(cell).items() <= each.items() for each in read(RECORDS)):
             continue
         record = measured(cell, folder)
-        records = [*read_records(), record]  # of other processes too
-        RECORDS.parent.mkdir(parents=True, exist_ok=True)
-        write_text(RECORDS, "".join(json.dumps(each) + "\n" for each in records), "cross_layer_trained")
+        add(RECORDS, record)
         shutil.rmtree(place_of(cell, folder), ignore_errors=True)
         words = f"{cell.network}, {cell.method}, {cell.removed} %: {record['once']}"
         print(f"{words}, then {record['finetuned']}", flush=True)
@@ -242,7 +234,7 @@ def main():
     given = parser.parse_args()
     torch.set_num_threads(1)
     if given.stage == "show":
-        records = read_records()
+        records = read(RECORDS)
         print(tables(records), times(records), sep="\n\n")
     else:
         run(given.networks, given.methods.split(";"), given.removed, given.seeds, given.out)

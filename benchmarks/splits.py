@@ -11,13 +11,13 @@ compares step sizes.
 
 import argparse
 import copy
-import json
 from pathlib import Path
 from statistics import fmean
 
 import torch
 
 import nn
+from benchmarks.records import add, read, table
 from nn.advice.choices import LAYERED
 from nn.advice.splitting import split
 from nn.advice.trained import some
@@ -25,7 +25,6 @@ from nn.data import feed
 from nn.models.registry import build
 from nn.recipes import recipe_of
 from nn.training import Diverged, Training
-from rpstheory.report.files import write_text
 
 RECORDS = Path("benchmarks/results/splits.jsonl")
 RATES, COMPRESSIONS, SEEDS, IMAGES = (0.1, 0.2, 0.4, 0.8), (10, 64), (0, 1, 2), 128
@@ -82,26 +81,18 @@ def trained(way, compression, rate, seed):
     }
 
 
-def read():
-    return [json.loads(line) for line in RECORDS.read_text().splitlines()] if RECORDS.exists() else []
-
-
 def run():
     torch.set_num_threads(1)
-    records = read()
+    records = read(RECORDS)
     done = {(r["way"], r["compression"], r["rate"], r["seed"]) for r in records}
     wanted = [(w, c, r, s) for s in SEEDS for c in reversed(COMPRESSIONS) for w in WAYS for r in RATES]
     for each in wanted:
         if each not in done:
-            records.append(trained(*each))
-            write_text(RECORDS, "".join(json.dumps(record) + "\n" for record in records), "splits")
-            print(records[-1], flush=True)
+            print(add(RECORDS, trained(*each))[-1], flush=True)
 
 
 def show():
-    print("| n / m | way | " + " | ".join(f"lr {rate:g}" for rate in RATES) + " |")
-    print("| --: | :-- | " + " | ".join("--:" for _ in RATES) + " |")
-    records = read()
+    records, rows = read(RECORDS), []
     for compression in COMPRESSIONS:
         for way in WAYS:
             found = []
@@ -113,7 +104,8 @@ def show():
             cells = (
                 f"**{mean:.1f}** ({span})" if mean == best else f"{mean:.1f} ({span})" for mean, span in found
             )
-            print(f"| {compression} | {way} | " + " | ".join(cells) + " |")
+            rows.append([way, f"{compression}", *cells])
+    print(table(["way", "n / m", *(f"lr {rate:g}" for rate in RATES)], rows))
 
 
 def main():
