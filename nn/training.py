@@ -20,11 +20,11 @@ from typing import Any, NamedTuple, Protocol
 import torch
 import torch.distributed as dist
 import torch.nn as tnn
-import torch.nn.functional as tnnf
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from nn.data.order import key
+from nn.pruning.scores import cross_entropy
 from nn.recipes import Recipe
 from rpstheory.errors import DataError, RpsError
 
@@ -145,7 +145,7 @@ class Training:
         with _seeded(key(self.seed, self.rank, step), self.device):
             with self._cast():
                 logits = self.called(x)
-            loss = tnnf.cross_entropy(*_each(logits, y), label_smoothing=recipe.smoothing)
+            loss = cross_entropy(logits.float(), y, label_smoothing=recipe.smoothing)
             value, right = self._over_all(loss.detach(), (logits.argmax(-1) == y).sum())
             if not value <= LIMIT:
                 raise Diverged(
@@ -195,7 +195,7 @@ class Training:
                     x, y = self._placed(batch)
                     with self._cast():
                         logits = self.model(x)
-                    sums[0] += tnnf.cross_entropy(*_each(logits, y), reduction="sum")
+                    sums[0] += cross_entropy(logits.float(), y, reduction="sum")
                     sums[1] += (logits.argmax(-1) == y).sum()
                     seen += y.numel()
             found = sums / seen
@@ -289,11 +289,6 @@ class Training:
         decay = min(self.recipe.ema, (1 + step) / (10 + step))
         for name, value in self._floats() if self.average else ():
             self.average[name].lerp_(value.detach(), 1 - decay)
-
-
-def _each(logits: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """A row of logits and a label for each image or token."""
-    return logits.float().flatten(0, -2), y.flatten()
 
 
 def _optimizer(recipe: Recipe, model: tnn.Module) -> torch.optim.Optimizer:

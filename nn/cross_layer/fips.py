@@ -39,6 +39,7 @@ from nn.cross_layer.whitening import Share, cost_of_svd, layers_in_words
 from nn.cross_layer.work import Tensors, Work
 from nn.factors import Chain, Matrix
 from nn.patterns import one_of
+from nn.pruning.scores import cross_entropy
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 
 WRITING = ("o", "down", "fc2")  # roles whose outputs are hidden states
@@ -652,8 +653,7 @@ def _of_the_task(model: tnn.Module, given: Mapping[str, torch.Tensor], batch: Ba
         return _error(hidden_of(batch.run(reading)), expected, batch.keep)
     if batch.args:
         logits = hidden_of(batch.run(reading))
-        target = batch.target.to(logits.device).flatten()  # of each image or token
-        return tnnf.cross_entropy(logits.flatten(0, -2), target)
+        return cross_entropy(logits, batch.target.to(logits.device))
     loss = hidden_of(replace(batch, kwargs={**batch.kwargs, "labels": batch.target}).run(reading))
     if loss.ndim:
         raise DataError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn as tnn
@@ -22,11 +23,11 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 TEMPERATURE = 200.0  # of GraSP's logits, as in its code
 
 
-def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The mean over all images, or over all tokens, of which the classes stand last."""
+def cross_entropy(outputs: torch.Tensor, targets: torch.Tensor, **how: Any) -> torch.Tensor:
+    """Of torch, over all images or all tokens, of which the classes stand last; ``how`` is for it."""
     if outputs.shape[:-1] == targets.shape:
         outputs, targets = outputs.flatten(0, -2), targets.flatten()
-    return tnnf.cross_entropy(outputs, targets)
+    return tnnf.cross_entropy(outputs, targets, **how)
 
 
 @dataclass(frozen=True)
