@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nn.options import Root
+from nn.options import Root, options_in
 from nn.records import (
     BROKEN,
     UNFINISHED,
@@ -35,7 +35,6 @@ MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg1
 METHODS = "dense, stable-rps, roast, robe, hashed, random, magnitude, snip, grasp, synflow, ltr, smaller"
 RECIPES = "paper, synflow, short, smoke, transformer"
 COMPRESSION = 10.0  # of every method but dense, where none is given
-_SUCH = {"--option": "scaler=v1", "--set": "ema=0.999"}
 STYLES = {"diverged": "yellow", UNFINISHED: "dim", BROKEN: "red"}
 
 Data = Annotated[str, typer.Option("--data", help=f"One of {DATA}; or a path.")]
@@ -96,7 +95,8 @@ def train(
 
     Exit status: 0 finished, 1 diverged, 2 bad usage, 130 interrupted.
     """
-    given, changes = options_in("--option", option), options_in("--set", set_)
+    given = options_in("train", "--option", option or (), "scaler=v1")
+    changes = options_in("train", "--set", set_ or (), "ema=0.999")
     changes |= {name: value for name, value in (("lr", lr), ("epochs", epochs)) if value is not None}
     with _watched("train", data, quiet=json) as watch:
         from nn.fitting import fit
@@ -205,26 +205,6 @@ def reproduce(
     if around:
         typer.echo(f"not the same for both: {', '.join(around)}")
     raise typer.Exit(int(bool(found)))
-
-
-def options_in(what: str, texts: list[str] | None) -> dict[str, Any]:
-    """Names and values of an option given several times: values are JSON where they can be, else text.
-
-    Raises:
-        ArgumentError: If one is not NAME=VALUE, or comes twice.
-    """
-    found: dict[str, Any] = {}
-    for text in texts or []:
-        name, mark, value = text.partition("=")
-        if not (mark and name.isidentifier() and value):
-            raise ArgumentError(f"train: {what} {text!r} came; NAME=VALUE is needed, such as {_SUCH[what]}")
-        if name in found:
-            raise ArgumentError(f"train: {what} {name} came twice; pass it once")
-        try:
-            found[name] = writer.loads(value)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def _said(record: Record) -> str:

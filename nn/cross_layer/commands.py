@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as writer
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nn.options import options_in
 from rpstheory.errors import ArgumentError, DataError, MissingError, Stopped
 from rpstheory.report.files import write_text
 
@@ -100,7 +100,7 @@ def compress(
     The new folder holds the factors (nn.load reads them into a model that is built from the config), the
     plan, and whatever else the old folder holds beside its weights.
     """
-    options = options_in(option or ())
+    options = options_in("compress", "--option", option or (), "share=loss", RESERVED)
     unsaid = compression is None and budget_params is None and budget_bytes is None
     given: dict[str, Any] = {
         "compression": 1.25 if unsaid else compression,
@@ -373,27 +373,6 @@ def naming_in(texts: Iterable[str]) -> dict[str, list[str]]:
                 f"compress: --naming {text!r} came; ROLE=PATTERN is needed, such as q=attn.wq, once for each"
             )
         found.setdefault(role, []).append(pattern)
-    return found
-
-
-def options_in(texts: Iterable[str]) -> dict[str, Any]:
-    """Names and values: JSON where they can be, else text.
-
-    Raises:
-        ArgumentError: If one is not NAME=VALUE, or the name of another argument.
-    """
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, mark, value = text.partition("=")
-        if not (mark and value and name.isidentifier()) or name in RESERVED or name in found:
-            raise ArgumentError(
-                f"compress: --option {text!r} came; NAME=VALUE of the method is needed, such as share=loss, "
-                "each name once"
-            )
-        try:
-            found[name] = writer.loads(value)
-        except ValueError:
-            found[name] = value
     return found
 
 

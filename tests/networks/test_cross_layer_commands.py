@@ -357,8 +357,8 @@ def test_projections_that_are_not_known_are_named_and_parameters_counted(folder,
 
 
 def test_the_options_of_a_method_are_json_or_text():
-    assert commands.options_in(["share=loss", "refit=true", 'x=["q"]']) == {
-        "share": "loss", "refit": True, "x": ["q"],
-    }  # fmt: skip
+    texts = ["share=loss", "refit=true", 'x=["q"]']
+    found = commands.options_in("compress", "--option", texts, "share=loss")
+    assert found == {"share": "loss", "refit": True, "x": ["q"]}
     assert commands.groups_in("0,1;2") == [[0, 1], [2]]
     assert commands.groups_in("adjacent:3") == "adjacent:3"

@@ -443,7 +443,7 @@ def test_train_refuses_in_one_sentence(call, tmp_path, arguments, error, words):
 
 def test_options_are_numbers_where_they_can_be():
     texts = ["rate=0.2", "scaler=v1", 'include=["*"]', "rewind=3", "note=a=b"]
-    found = commands.options_in("--option", texts)
+    found = commands.options_in("train", "--option", texts, "scaler=v1")
     assert found == {"rate": 0.2, "scaler": "v1", "include": ["*"], "rewind": 3, "note": "a=b"}
 
 
