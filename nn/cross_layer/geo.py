@@ -112,7 +112,13 @@ class Geo(Method):
                 f"share_layers: coloring={self.coloring!r} came and groups too, which are a coloring; pass "
                 "groups='auto', or leave coloring out"
             )
-        return tuple(self._unit(run, task) for run in _runs(task))
+        runs = _runs(task)
+        if self.colors is not None and self.colors > (most := max(map(len, runs))):
+            raise ArgumentError(
+                f"share_layers: colors={self.colors} came, and no role has more than {most} layers to color; "
+                "pass at most that"
+            )
+        return tuple(self._unit(run, task) for run in runs)
 
     def operations(self, task: Task, units: tuple[Unit, ...], tokens: int) -> int:
         """Products with the Hessian and gradients; bases of some seven sets for each layer, as measured."""

@@ -79,7 +79,8 @@ def as_batches(calibration: Any) -> tuple[Batch, ...]:
             f"share_layers: calibration is a {type(calibration).__name__}; pass a list of batches: tensors, "
             "(inputs, labels), or dicts of arguments"
         )
-    found = tuple(map(_as_batch, calibration))
+    with torch.inference_mode(False):
+        found = tuple(_as_batch(_plain(each)) for each in calibration)
     if not found:
         raise ArgumentError(
             "share_layers: calibration holds no batch; pass at least one, in a list if it is used twice"
@@ -111,6 +112,15 @@ def _require_tokens(batch: Batch) -> None:
         )
     if not batch.keep.any():
         raise ArgumentError("share_layers: an attention_mask leaves no token of its batch; leave it out")
+
+
+def _plain(given: Any) -> Any:
+    """Copies of tensors that were made in inference mode, which no gradient may look at; all else as it is."""
+    if isinstance(given, Mapping):
+        return {name: _plain(value) for name, value in given.items()}
+    if isinstance(given, tuple | list):
+        return tuple(map(_plain, given))
+    return given.clone() if isinstance(given, torch.Tensor) and given.is_inference() else given
 
 
 def _as_batch(given: Any) -> Batch:

@@ -631,6 +631,14 @@ def test_a_model_that_knows_its_loss_is_given_the_labels():
     assert losses[1] < losses[0]
 
 
+def test_labels_made_in_inference_mode_serve_as_well():
+    plain = [(x, torch.tensor([1, 2])) for x in images(2)]
+    with torch.inference_mode():
+        made = [(x.clone(), labels.clone()) for x, labels in plain]
+    found = [fips(ours(), batches, epochs=0, finetune=1).state_dict() for batches in (plain, made)]
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
+
+
 def test_a_model_that_returns_no_loss_for_its_labels_is_refused_and_as_it_was():
     class Silent(ViT.__mro__[1]):
         def __init__(self):

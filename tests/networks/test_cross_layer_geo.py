@@ -495,8 +495,12 @@ def projection(layer=0, rows=6, columns=4, role="q", itemsize=4):
 )
 def test_the_rank_is_the_largest_that_the_budget_reaches(layers, colors, rows, columns, kept):
     run = tuple(projection(layer, rows, columns) for layer in range(layers))
-    dense, colors = sum(p.bytes for p in run), min(layers, colors)
+    dense = sum(p.bytes for p in run)
     task = Task(run, None, False, int(dense * kept), 0)
+    if colors > layers:
+        with pytest.raises(ArgumentError, match=f"colors={colors} came, and no role has more than {layers}"):
+            Geo(colors=colors).plan(task)
+        return
 
     def cost(rank):
         return 4 * (colors * rank * (rows + columns) + layers * rank**2)
