@@ -115,7 +115,7 @@ def _require_tokens(batch: Batch) -> None:
 
 
 def _plain(given: Any) -> Any:
-    """Copies of tensors that were made in inference mode, which no gradient may look at; all else as it is."""
+    """Copies of tensors made in inference mode, which no gradient may look at; all else as it is."""
     if isinstance(given, Mapping):
         return {name: _plain(value) for name, value in given.items()}
     if isinstance(given, tuple | list):
