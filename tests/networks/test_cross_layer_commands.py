@@ -117,31 +117,23 @@ def test_calibration_is_the_text_one_paragraph_after_another_or_images(folder, t
     assert batch["pixel_values"].tolist() == np.arange(96).reshape(2, 3, 4, 4).tolist()
 
 
-def test_a_run_that_is_killed_goes_on_to_the_same_bits(folder, tmp_path):
-    start = [
-        sys.executable, "-c", "from rpstheory.cli import guarded; import typer; "
-        "from nn.cross_layer.commands import compress; app = typer.Typer(); app.command()(compress); "
-        "guarded(app, 'rps')",
-        folder, "--compression", "2", "--calibration", tmp_path / "text", "--length", "12", "--out",
-    ]  # fmt: skip
-    around = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [*start, tmp_path / "small"], env=around, stderr=subprocess.PIPE, text=True
-    ) as first:
+def test_a_run_that_is_killed_goes_on_to_the_same_bits(folder, call, tmp_path):
+    program = (
+        "from rpstheory.cli import guarded; import typer; from nn.cross_layer.commands import compress; "
+        "app = typer.Typer(); app.command()(compress); guarded(app, 'rps')"
+    )
+    said = [folder, "--compression", "2", "--calibration", tmp_path / "text", "--length", "12", "--out"]
+    start = [sys.executable, "-c", program, *said, tmp_path / "small"]
+    around = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(start, env=around, stderr=subprocess.PIPE, text=True) as first:
         for line in first.stderr:
             if "fc2 of layer 1" in line:
                 first.send_signal(signal.SIGKILL)
                 break
     assert first.returncode == -signal.SIGKILL
     assert not (tmp_path / "small" / "model.safetensors").exists()
-    again = subprocess.run(
-        [*start, tmp_path / "small"], env=around, capture_output=True, text=True, check=True
-    )
-    assert "q of layers 0, 1: done before" in again.stderr
-    whole = subprocess.run(
-        [*start, tmp_path / "whole"], env=around, capture_output=True, text=True, check=True
-    )
-    assert "done before" not in whole.stderr
+    assert "q of layers 0, 1: done before" in call(*said, tmp_path / "small").stderr
+    assert "done before" not in call(*said, tmp_path / "whole").stderr
     files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("small", "whole")]
     assert files[0] == files[1]
 

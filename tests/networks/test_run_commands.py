@@ -540,7 +540,7 @@ def test_commands_that_train_nothing_start_without_torch(several, tmp_path_facto
 
 
 def test_interrupted_training_is_one_sentence_and_goes_on(data, tmp_path):
-    arguments = ["train", "--data", str(data), "--method", "dense", "--epochs", "120", "--out", str(tmp_path)]
+    arguments = ["train", "--data", str(data), "--method", "dense", "--epochs", "40", "--out", str(tmp_path)]
     process = subprocess.Popen(
         [*START, *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # as in the foreground
@@ -556,4 +556,4 @@ def test_interrupted_training_is_one_sentence_and_goes_on(data, tmp_path):
     assert [row["status"] for row in rows_of(tmp_path, {})] == ["unfinished"]
     again = subprocess.run([*START, *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "round 0 epoch 1:" not in again.stderr
-    assert [(row["status"], row["epoch"]) for row in rows_of(tmp_path, {})] == [("finished", 120)]
+    assert [(row["status"], row["epoch"]) for row in rows_of(tmp_path, {})] == [("finished", 40)]

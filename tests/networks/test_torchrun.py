@@ -121,10 +121,10 @@ def test_two_processes_take_the_steps_of_one_and_keep_equal_states(data, tmp_pat
 @pytest.mark.slow
 def test_processes_that_are_killed_in_a_later_round_go_on_to_the_same_bytes(data, tmp_path):
     command = ["--no-python", Path(sys.executable).with_name("rps"), "train", "--data", data, "--method",
-               "ltr", "--compression", 4, "--option", "rate=0.7", "--option", "rewind=3", "--epochs", 20,
+               "ltr", "--compression", 4, "--option", "rate=0.7", "--option", "rewind=3", "--epochs", 8,
                "--json"]  # fmt: skip
     record = json.loads(finished(*command, "--out", tmp_path / "whole"))
-    assert (record["status"], record["epochs"]) == ("finished", 20 + 2 * (20 - 3))
+    assert (record["status"], record["epochs"]) == ("finished", 8 + 2 * (8 - 3))
     assert record["places"] == ["cpu, threads: 1, processes: 2"]
     process = started(*command, "--out", tmp_path / "cut")
     folder = tmp_path / "cut" / record["run"]
