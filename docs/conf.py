@@ -12,7 +12,7 @@ root_doc = "docs/index"
 include_patterns = [
     "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**", "benchmarks/README.md", "notebooks/README.md",
 ]  # fmt: skip
-exclude_patterns = ["docs/_root"]
+exclude_patterns = ["docs/_root", ".*", "build", "tests"]  # where thousands of files need not be looked at
 extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
