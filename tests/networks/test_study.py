@@ -19,6 +19,7 @@ from scipy.stats import ttest_rel
 from typer.testing import CliRunner
 
 from benchmarks import cifar10
+from benchmarks.records import read
 from nn.data import load
 from nn.methods import SHARING
 from nn.models.registry import MODELS
@@ -221,6 +222,20 @@ def test_a_truth_value_is_not_taken_for_the_default():
 
 def test_presets_are_the_three_that_are_announced():
     assert [path.stem for path in PRESETS] == ["digits", "paper", "short"]
+
+
+def test_the_short_preset_is_the_benchmark_at_the_rates_that_were_tuned(presets):
+    records = read(ROOT / cifar10.RECORDS)
+    found = {
+        (how.method, how.compression, how.recipe.lr)
+        for how in (cell.configuration for cell in presets["short"].cells)
+    }
+    assert found == {
+        (variant.method, compression, cifar10.best_rate(records, name))
+        for name, variant in cifar10.VARIANTS.items()
+        if not variant.options
+        for compression in variant.compressions
+    }
 
 
 def test_shape_of_the_digits_is_theirs():
