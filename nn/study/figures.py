@@ -18,7 +18,7 @@ WIDTH = 9.2  # inches
 LOW = 0.02  # of the height of a panel, where runs without a result are marked
 ROOM = 0.03  # below 0 and above 1
 WIDE = 8  # times the smallest value, where ticks beside 0 would lie on each other
-SPREAD = 0.05  # of a decade, between the first and the last of several points at one place
+SPREAD = 0.05  # of a decade, between the first and the last of several intervals at one place
 
 Look = dict[str, Any]
 
@@ -48,11 +48,13 @@ def pareto(setting: Setting) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     drawn = looks(list(setting.lines))
+    several = any(spot.half is not None for spots in setting.lines.values() for spot in spots)
+    spread = SPREAD if several else 0
     for axes, cost, words in zip(
         panels, ("params", "bytes"), ("parameters stored", "bytes stored, index included"), strict=True
     ):
         for place, (label, spots) in enumerate(setting.lines.items()):
-            shift = 10 ** (SPREAD * (place / max(1, len(setting.lines) - 1) - 0.5))
+            shift = 10 ** (spread * (place / max(1, len(setting.lines) - 1) - 0.5))
             points = [(x * shift, spot) for spot in spots if (x := spot.cost(cost)) is not None]
             _line(axes, label, points, drawn[label])
             if label == DENSE and spots[0].mean is not None:

@@ -202,9 +202,9 @@ def _setting(setting: Setting, against: str | None) -> Section:
                 f"pareto-{slug}",
                 f"Accuracy against what is stored: {setting.title}",
                 "Means over seeds; an interval is the 95 % interval of Student's t, over seeds only: all "
-                "have the same test images. A point without one is a single seed. Points of one budget are "
-                "spread sideways a little. A cross at the foot: a seed without a result. A ring: layers of "
-                "which nothing was left. The dotted line is dense.",
+                "have the same test images. A point without one is a single seed. Where there are intervals, "
+                "those of one budget are spread sideways a little. A cross at the foot: a seed without a "
+                "result. A ring: layers of which nothing was left. The dotted line is dense.",
                 _described(setting),
                 figures.pareto(setting),
             )
