@@ -1,19 +1,20 @@
 """Sharing and pruning on CIFAR-10 at equal budgets: learning rates tuned first, then the table.
 
-    python -m benchmarks.cifar10 tune --data DIR    # on a tenth of the training set that is held out
-    python -m benchmarks.cifar10 run --data DIR     # every method at its own rate, on the test set
-    python -m benchmarks.cifar10 show               # the tables; `rps plot build/cifar10` draws them
+    python -m benchmarks.cifar10 tune --root DIR    # on a tenth of the training set that is held out
+    python -m benchmarks.cifar10 run --root DIR     # every method at its own rate, on the test set
+    python -m benchmarks.cifar10 show               # the tables; `rps study report` takes the records
 
 ResNet-20 with the recipe `short`, one seed. Tuning takes half of the recipe's epochs, at 10x, over RATES;
-where the best is at an end, the next power of two is tried as well. Lottery tickets take magnitude's rate.
-Every run is one of `rps train`, one thread each, as many side by side as there are cores, and goes on where
-it was killed; what came of it is a line of benchmarks/results/cifar10.jsonl.
+where the best is at an end, the next power of two is tried as well. Lottery tickets take magnitude's rate,
+and are rewound to step 25 of 1,564, as early as step 1,000 of 62,400 (Frankle et al., arXiv 1912.05671).
+Every run is one of `rps train --data cifar10`, one thread each, as many side by side as there are cores, and
+goes on where it was killed; what came of it, of which data and by which code, is a line of
+benchmarks/results/cifar10.jsonl.
 """
 
 import argparse
 import multiprocessing
 import os
-import platform
 import time
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,9 @@ import torch
 import nn
 from benchmarks.records import add, read, table
 from nn.recipes import RECIPES
+from nn.records import Record
+from nn.records import read as read_run
+from nn.study.results import line_of
 
 MODEL, TUNED_AT, HELD_OUT = "resnet20", 10, 0.1
 SHORT = RECIPES["short"]
@@ -46,7 +50,7 @@ class Variant:
     """
 
     method: str
-    options: tuple[tuple[str, str], ...] = ()
+    options: tuple[tuple[str, str | int], ...] = ()
     compressions: tuple[int, ...] = (10, 100)
     like: str = ""
 
@@ -66,7 +70,7 @@ VARIANTS = {
     "stable-rps, v1, uniform": Variant("stable-rps", (("scaler", "v1"), ("law", "uniform"))),
     "stable-rps, layer": Variant("stable-rps", (("scope", "layer"),)),
     "roast": Variant("roast", compressions=(1, 10, 100)),
-    "ltr": Variant("ltr", like="magnitude"),
+    "ltr": Variant("ltr", (("rewind", 25),), like="magnitude"),
 }
 
 
@@ -144,34 +148,37 @@ def to_run(records: list[dict], variants: list[str]) -> list[Cell]:
 # ------------------------------------------------------------------------------------------------- runs
 
 
-def trained(cell: Cell, data: str, folder: str) -> dict:
+def trained(cell: Cell, root: str | None, folder: str) -> dict:
     """A line of the records."""
     torch.set_num_threads(1)
     variant, tuning = VARIANTS[cell.variant], cell.stage == "tune"
     recipe = replace(TUNING if tuning else SHORT, lr=cell.rate)
     fitted = nn.fit(
-        data, MODEL, variant.method, cell.compression, recipe,
-        out=folder, options=dict(variant.options), held_out=HELD_OUT if tuning else 0.0, device="cpu",
+        "cifar10", MODEL, variant.method, cell.compression, recipe, options=dict(variant.options),
+        out=folder, held_out=HELD_OUT if tuning else 0.0, root=root, device="cpu",
     )  # fmt: skip
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
-    when = {"date": time.strftime("%Y-%m-%d")}
-    return asdict(cell) | asdict(fitted.result) | {"run": fitted.configuration.key} | versions | when
+    return record_of(cell, read_run(fitted.folder), time.strftime("%Y-%m-%d"))
 
 
-def work(stage: str, variants: list[str], data: str, folder: str, workers: int) -> None:
+def record_of(cell: Cell, run: Record, date: str) -> dict:
+    """The line of a run, which is a line of a study as well."""
+    return asdict(cell) | line_of(run) | {"data": run.data, "code": run.code, "date": date}
+
+
+def work(stage: str, variants: list[str], root: str | None, folder: str, workers: int) -> None:
     """Run what is left of a stage, and what becomes known to be left meanwhile."""
     left = to_tune if stage == "tune" else to_run
-    records, running = read(RECORDS), {}
+    found, running = read(RECORDS), {}
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         while True:
-            for cell in left(records, variants):
+            for cell in left(found, variants):
                 if len(running) < workers and cell not in running.values():
-                    running[pool.submit(trained, cell, data, folder)] = cell
+                    running[pool.submit(trained, cell, root, folder)] = cell
             if not running:
                 return
             for over in wait(running, return_when=FIRST_COMPLETED).done:
                 del running[over]
-                records = add(RECORDS, record := over.result())
+                found = add(RECORDS, record := over.result())
                 accuracy = record["test_accuracy"]
                 print(
                     f"{record['variant']} {record['compression']}x lr {record['rate']:g}: {record['status']}"
@@ -208,16 +215,15 @@ def results(records: list[dict]) -> str:
         rows.append([
             each["variant"], f"{each['compression']}", f"{each['rate']:g}", ended, f"{cost['params']:,}",
             f"{cost['total_compression']:.1f}", f"{cost['bytes']:,}", f"{cost['flops'] / 1e6:.1f}",
-            f"{each['seconds'] / 60:.0f}",
         ])  # fmt: skip
-    head = ["method", "n/m", "lr", "test accuracy", "parameters", "in total", "bytes", "MFLOPs", "minutes"]
+    head = ["method", "n/m", "lr", "test accuracy", "parameters", "in total", "bytes", "MFLOPs"]
     return table(head, rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("stage", nargs="?", default="show", choices=("tune", "run", "show"))
-    parser.add_argument("--data", default="cifar10", help="name or path, as for rps train")
+    parser.add_argument("--root", help="folder with the official data, as for rps train")
     parser.add_argument("--out", default=str(FOLDER), help="folder of the runs")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--variants", default=";".join(VARIANTS), help="separated by semicolons")
@@ -226,7 +232,7 @@ def main() -> None:
         records = read(RECORDS)
         print(sensitivity(records), results(records), sep="\n\n")
         return
-    work(given.stage, given.variants.split(";"), given.data, given.out, given.workers)
+    work(given.stage, given.variants.split(";"), given.root, given.out, given.workers)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
+from math import isclose, sqrt
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
@@ -149,8 +149,11 @@ def _point(compression: float, rows: list[Row]) -> list[Point]:
 
 
 def half_interval(values: Sequence[float]) -> float | None:
-    """Half the interval that holds the mean with a chance of 95 %, if the values are normal; None of one."""
-    if len(values) < 2:
+    """Half the interval that holds the mean with a chance of 95 %, if the values are normal.
+
+    None of a single value, and of values that are all the same, which tell nothing of their scatter.
+    """
+    if len(values) < 2 or isclose(stdev(values), 0, abs_tol=1e-12):
         return None
     from scipy.stats import t
 

@@ -141,11 +141,15 @@ def read_study(path: Path, root: Path | None = None) -> Study:
             f"study {path.name}: no [[grid]] came; one or more are needed, each with a method"
         )
     found: dict[str, Cell] = {}
+    budgets: dict[tuple[str, str, int], float] = {}  # compressions that store as many cells are one
     for number, grid in enumerate(grids, 1):
         if not isinstance(grid, dict):
             raise ArgumentError(f"study {path.name}: grid {number} is {grid!r}; write [[grid]] and its keys")
         name = _checked(f"study {path.name}, grid {number}", "name", grid.pop("name", f"grid {number}"), str)
-        for configuration in _grid(f"study {path.name}, {name}", _merged(whole, grid), root):
+        for each in _grid(f"study {path.name}, {name}", _merged(whole, grid), root):
+            _, cells = compressible(each.model, each.data, root, each.compression)
+            first = budgets.setdefault((each.model, each.data, cells), each.compression)
+            configuration = replace(each, compression=first)
             own = found.setdefault(configuration.key, Cell((), configuration))
             grids_of = tuple(dict.fromkeys((*own.grids, name)))
             found[configuration.key] = replace(own, grids=grids_of)
@@ -281,7 +285,7 @@ def _compression(owner: str, model: str, data: str, cells: int, root: Path | Non
     Raises:
         ArgumentError: If it does not have so many.
     """
-    weights = compressible(model, data, root)
+    weights, _ = compressible(model, data, root)
     if not 1 <= cells <= weights:
         raise ArgumentError(
             f"{owner}: cells={cells} came; {model} has {weights:,} weights; choose 1 … of them"
@@ -304,15 +308,18 @@ def shape_of(data: str, root: Path | None = None) -> tuple[int, tuple[int, ...]]
 
 
 @cache
-def compressible(model: str, data: str, root: Path | None = None, compression: float = 1.0) -> int:
-    """How many weights of a model on these data are compressible.
+def compressible(
+    model: str, data: str, root: Path | None = None, compression: float = 1.0
+) -> tuple[int, int]:
+    """How many weights of a model on these data are compressible, and to how many cells they come down.
 
     Raises:
         ArgumentError: If not one cell is left at this compression.
     """
     classes, shape = shape_of(data, root)
     with torch.device("meta"):
-        return planned(build(model, classes, shape[0]), compression).weights
+        found = planned(build(model, classes, shape[0]), compression)
+    return found.weights, sum(group.m for group in found.groups)
 
 
 _TRIED: set[tuple[str, str, str]] = set()

@@ -98,7 +98,8 @@ class Crossing:
 
     Attributes:
         cost: Where the lines through the means meet, on a logarithmic axis.
-        low: The lower end of its 95 % interval; None where the cost below cannot tell the methods apart.
+        low: The lower end of its 95 % interval; None where the seeds at the cost below cannot tell the
+            methods apart, or tell nothing of their scatter.
         high: The upper end, likewise.
         seeds: How many.
         below: Whether the first method is the better one below it.
@@ -146,7 +147,7 @@ def _at(line: Sequence[Point], cost: float, seed: int) -> float:
     """The accuracy of a seed at a cost within the line."""
     points = sorted(line, key=lambda point: point.cost)
     for left, right in zip(points, points[1:], strict=False):
-        if left.cost <= cost <= right.cost:
+        if left.cost <= cost <= right.cost and left.cost < right.cost:
             share = log(cost / left.cost) / log(right.cost / left.cost)
             return (1 - share) * left.accuracy[seed] + share * right.accuracy[seed]
     return next(point.accuracy[seed] for point in points if point.cost == cost)
@@ -161,7 +162,7 @@ def _crossing(knots: Sequence[float], left: list[float], right: list[float], *, 
     def cost(share: float) -> float:
         return exp(start + share * (end - start))
 
-    if count == 1 or isclose(stdev(left) + stdev(right), 0, abs_tol=1e-12):  # of the scatter nothing is known
+    if count == 1:
         return Crossing(cost(root), None, None, count, below)
     # The interval holds 0 where this parabola in w is not positive: (mean)^2 - t^2 / count (variance).
     scale = quantile(count) ** 2 / count
@@ -178,7 +179,9 @@ def _crossing(knots: Sequence[float], left: list[float], right: list[float], *, 
             told, untold = (middle, untold) if (a * middle + 2 * b) * middle + c > 0 else (told, middle)
         return cost(untold)
 
-    return Crossing(cost(root), edge(0.0), edge(1.0), count, below)
+    known = [not isclose(stdev(differences), 0, abs_tol=1e-12) for differences in (left, right)]
+    low, high = (edge(end) if told else None for end, told in zip((0.0, 1.0), known, strict=True))
+    return Crossing(cost(root), low, high, count, below)
 
 
 def _covariance(x: Sequence[float], y: Sequence[float]) -> float:
