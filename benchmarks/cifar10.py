@@ -162,7 +162,7 @@ def trained(cell: Cell, root: str | None, folder: str) -> dict:
 
 def record_of(cell: Cell, run: Record, date: str) -> dict:
     """The line of a run, which is a line of a study as well."""
-    return asdict(cell) | line_of(run) | {"data": run.data, "code": run.code, "date": date}
+    return asdict(cell) | line_of(run) | {"date": date}
 
 
 def work(stage: str, variants: list[str], root: str | None, folder: str, workers: int) -> None:

@@ -100,8 +100,8 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: Inputs) -> Budget:
     factors = factors_of(model)
     cells = sum(bank.phi.numel() for bank in banks_of(model)) + sum(f.parameter.numel() for f in factors)
     plain = sum(p.numel() for name, p in model.named_parameters() if name in compressible)
-    weights, params = cells + sum(kept.values()) + plain, _count(model) - sum(dropped.values())
-    dense_weights, dense_params = sum(p.numel() for p in compressible.values()), _count(dense)
+    weights, params = cells + sum(kept.values()) + plain, parameters_in(model) - sum(dropped.values())
+    dense_weights, dense_params = sum(p.numel() for p in compressible.values()), parameters_in(dense)
     values, index, form = _stored(model, masks)
     dense_flops, of_weight = flops(dense, shape)
     saved = sum(of_weight.get(name, 0) // masks[name].numel() * count for name, count in dropped.items())
@@ -183,7 +183,8 @@ def _memory(tensor: torch.Tensor) -> int:
 # ---------------------------------------------------------------------------------------- counts
 
 
-def _count(model: tnn.Module) -> int:
+def parameters_in(model: tnn.Module) -> int:
+    """Numbers in all parameters, a tied one once."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 import torch.nn as tnn
 
+from nn.budget import parameters_in
 from nn.planning import Plan, plan
 from nn.pruning import METHODS as PRUNING
 from nn.pruning import prune
@@ -110,7 +111,7 @@ def narrowed(build: Builder, compression: float) -> float | Widths:
         budget = planned(whole, compression).stored_params
         widths: Widths | None = getattr(whole, "widths", None)
         if widths is None:
-            return _scale(lambda scale: _size(build(scale)), budget)
+            return _scale(lambda scale: parameters_in(build(scale)), budget)
         size = sizes(build, len(widths))
     least = int(size([1] * len(widths)))
     if least > budget:
@@ -148,7 +149,7 @@ def sizes(build: Builder, stages: int) -> Size:
 
     @cache
     def at(*raised: int) -> int:
-        return _size(build(tuple(1 + raised.count(stage) for stage in range(stages))))
+        return parameters_in(build(tuple(1 + raised.count(stage) for stage in range(stages))))
 
     first = [at(s) - at() for s in range(stages)]
     second = {
@@ -170,7 +171,3 @@ def _scale(size: Callable[[float], float], budget: int) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if size(middle) <= budget else (low, middle)
     return min((low, high), key=lambda scale: abs(size(scale) - budget))
-
-
-def _size(model: tnn.Module) -> int:
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from types import MethodType
 from typing import Any, NamedTuple, Protocol
 
@@ -28,7 +29,7 @@ from nn.pruning.scores import cross_entropy
 from nn.recipes import Recipe
 from rpstheory.errors import DataError, RpsError
 
-LIMIT = 1e4  # a loss above is divergence; guessing among a thousand classes costs 6.9
+LIMIT = 1e4  # a loss above is no training's; guessing among a thousand classes costs 6.9
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 _PRECISION = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -55,7 +56,11 @@ class Source(Protocol):
 
 
 class Diverged(RpsError):
-    """Training without a way back: a loss that is nan, infinite, or above :data:`LIMIT`."""
+    """Training without a way back: the loss of a step is nan, infinite or above :data:`LIMIT`.
+
+    Or the test loss is: nan or infinite after any epoch, above the limit after the last one. Before, what is
+    too large but finite may be statistics of batch norm that lag behind the weights.
+    """
 
 
 class Score(NamedTuple):
@@ -170,12 +175,12 @@ class Training:
         """The scores of this epoch: over what was trained on, as it went by, and over the test set.
 
         Raises:
-            Diverged: If the test loss has no way back.
+            Diverged: If the test loss is nan or infinite, or after the last epoch above :data:`LIMIT`.
         """
         progress = self.progress
         train = Score(progress.loss / progress.seen, progress.right / progress.seen)
         test = self.test(batches)
-        if not test.loss <= LIMIT:
+        if not isfinite(test.loss) or (self.done and test.loss > LIMIT):
             raise Diverged(f"the test loss after step {progress.step - 1} is {test.loss:.4g}")
         progress.loss, progress.right, progress.seen, progress.seconds = 0.0, 0, 0, 0.0
         return train, test

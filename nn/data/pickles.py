@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from nn.data.members import Broken
 
 INSTRUCTIONS = 2_000_000  # of a pickle; the largest of CIFAR has about 250,000
+DIMENSIONS = 8  # of an array, at most
 
 _ARRAY, _RECONSTRUCT, _TYPE = "numpy ndarray", "numpy _reconstruct", "numpy dtype"
 _ENCODE = "_codecs encode"  # bytes, as Python 3 writes them in protocol 2
@@ -68,8 +69,16 @@ class _Array:
 
 @dataclass
 class _Machine:
-    """A stack, the marks in it, and what was put aside."""
+    """A stack, the marks in it, and what was put aside.
 
+    Attributes:
+        room: Bytes that may still be made of texts; a text in the file is asked for once.
+        stack: What was read.
+        marks: Places in it.
+        memo: What was put aside.
+    """
+
+    room: int
     stack: list[Any] = field(default_factory=list)
     marks: list[int] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
@@ -113,7 +122,7 @@ class _Machine:
         ):
             return _Array()
         if function == _Name(_ENCODE) and type(arguments) is tuple and arguments[1:] == ("latin1",):
-            return _latin1(arguments[0])
+            return self.encoded(arguments[0])
         if function == _Name(_TYPE) and type(arguments) is tuple and len(arguments) == 3:
             code, align, copy = arguments
             if type(code) is str and _NUMERIC.fullmatch(code) and (align, copy) == (0, 1):
@@ -131,9 +140,27 @@ class _Machine:
             if version == 3 and thing.order in ("|", "<", ">") and tuple(rest) == _PLAIN_TYPE:
                 return
         if type(thing) is _Array and type(state) is tuple and len(state) == 5 and state[0] == 1:
-            thing.value = _array(*state[1:])
+            shape, kind, fortran, content = state[1:]
+            raw = content if type(content) is bytes else self.encoded(content)
+            thing.value = _array(shape, kind, fortran, raw)
             return
         raise Broken("is a pickle with an array of something other than numbers")
+
+    def encoded(self, text: Any) -> bytes:
+        """The bytes of a text.
+
+        Raises:
+            Broken: If it is none, has other characters, or the file was too small for all that were made.
+        """
+        if type(text) is not str:
+            raise Broken("is a pickle that encodes something other than bytes")
+        self.room -= len(text)
+        if self.room < 0:
+            raise Broken("is a pickle that encodes one text again and again")
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            raise Broken("is a pickle that encodes something other than bytes") from None
 
     def put(self, target: Any, pairs: list[Any]) -> None:
         """Put keys and values into a dictionary.
@@ -181,7 +208,7 @@ _STEPS: dict[str, Callable[[_Machine, Any], object]] = {
     "BINGET": lambda m, slot: m.stack.append(m.memo[slot]),
     "LONG_BINGET": lambda m, slot: m.stack.append(m.memo[slot]),
     "GLOBAL": lambda m, full: m.name(full),
-    "STACK_GLOBAL": lambda m, _: m.name("{} {}".format(*m.pop(2))),
+    "STACK_GLOBAL": lambda m, _: m.name(_joined(*m.pop(2))),
     "REDUCE": lambda m, _: m.stack.append(m.call(*m.pop(2))),
     "BUILD": lambda m, _: _with_top(m, m.build, m.pop(1)[0]),
 }
@@ -193,29 +220,25 @@ def _with_top(machine: _Machine, change: Callable[[Any, Any], None], values: Any
     change(machine.stack[-1], values)
 
 
-def _latin1(text: Any) -> bytes:
-    """The bytes of a text.
+def _joined(module: Any, name: Any) -> str:
+    """A name in two texts, as one.
 
     Raises:
-        Broken: If it is none, or has other characters.
+        Broken: If they are none; anything else may be far longer written out than it is.
     """
-    try:
-        if type(text) is str:
-            return text.encode("latin-1")
-    except UnicodeEncodeError:
-        pass
-    raise Broken("is a pickle that encodes something other than bytes")
+    if type(module) is not str or type(name) is not str:
+        raise Broken("is a pickle that asks for something without a name")
+    return f"{module} {name}"
 
 
-def _array(shape: Any, kind: Any, fortran: Any, content: Any) -> NDArray[Any]:
+def _array(shape: Any, kind: Any, fortran: Any, raw: bytes) -> NDArray[Any]:
     """An array of these bytes.
 
     Raises:
-        Broken: If they are not as many as the shape needs.
+        Broken: If they are not as many as the shape needs, or it has too many dimensions.
     """
-    raw = content.encode("latin-1") if type(content) is str else content
-    if type(kind) is not _Kind or type(shape) is not tuple or type(raw) is not bytes:
-        raise Broken("is a pickle with an array of something other than numbers")
+    if type(kind) is not _Kind or type(shape) is not tuple or len(shape) > DIMENSIONS:
+        raise Broken(f"is a pickle with an array of no numbers, or of more than {DIMENSIONS} dimensions")
     sizes = all(type(size) is int and 0 <= size <= len(raw) for size in shape)
     if not sizes or not raw or prod(shape) * int(kind.code[1:]) != len(raw):
         raise Broken(f"is a pickle with an array of {len(raw)} bytes whose shape needs another number")
@@ -229,7 +252,7 @@ def unpickled(content: bytes) -> dict[str, Any]:
     Raises:
         Broken: If it is cut off, holds anything else, or asks for anything to be called.
     """
-    machine, stream = _Machine(), io.BytesIO(content)
+    machine, stream = _Machine(len(content)), io.BytesIO(content)
     try:
         for _ in range(INSTRUCTIONS):
             instruction = _known(stream.read(1))

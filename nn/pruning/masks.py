@@ -15,6 +15,7 @@ from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 Masks = dict[str, torch.Tensor]
 """(shape of the weight,) bool by name of parameter: True where a weight is kept."""
 Scope = Literal["global", "layer"]
+_MASK = ".0.mask"  # of the parametrization that holds it
 
 
 class Masked(tnn.Module):
@@ -108,6 +109,15 @@ def masks_of(model: tnn.Module) -> Masks:
                 if isinstance(chain[0], Masked):
                     found[f"{prefix}.{local}" if prefix else local] = chain[0].mask
     return found
+
+
+def masks_in(tensors: Dict[str, torch.Tensor]) -> Masks:
+    """The masks that lie among the tensors of a model's state, by the name that the weight had before."""
+    return {
+        own_name(name.removesuffix(_MASK) + ".original"): value
+        for name, value in tensors.items()
+        if name.endswith(_MASK)
+    }
 
 
 def collapsed(masks: Masks) -> list[str]:

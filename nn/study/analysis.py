@@ -15,16 +15,15 @@ from itertools import combinations
 from statistics import fmean
 from typing import Any
 
-from nn.plotting import DENSE, half_interval
 from nn.study.results import DIVERGED, FAILED, FINISHED, Trial
-from nn.study.statistics import Crossing, Paired, Point, crossings, holm, paired
+from nn.study.statistics import Crossing, Paired, Point, crossings, half_interval, holm, paired
 from rpstheory.errors import DataError
 
 AXES: dict[str, dict[str, float]] = {  # options, and what they are where nothing is said
     "init_std": {"stable-rps": 1.0, "roast": 0.04, "robe": 0.04, "hashed": 0.04},
     "rewind": {"ltr": 0},
 }
-REFERENCE = "stable-rps"
+DENSE, REFERENCE = "dense", "stable-rps"
 EQUAL = 0.02  # relative difference of parameters up to which budgets count as equal
 COSTS = ("params", "bytes")
 
@@ -90,6 +89,10 @@ class Setting:
 
     title: str
     lines: dict[str, tuple[Spot, ...]]
+
+    def rate(self, label: str) -> float:
+        """The learning rate of a line."""
+        return self.lines[label][0].trials[0].lr
 
     @property
     def compressions(self) -> list[float]:
@@ -172,18 +175,36 @@ def analysed(trials: Sequence[Trial]) -> Study:
     """
     if not trials:
         raise DataError("study: no results came; run the study first, or pass its folder")
+    trials = _identified(trials)
     sweeps, swept = _sweeps(trials)
     plain = [trial for trial in trials if trial.run not in swept]
+    return Study(tuple(trials), tuple(settings_of(plain)), tuple(sweeps), tuple(_scalings(plain)))
+
+
+def settings_of(trials: Sequence[Trial]) -> list[Setting]:
+    """Every trial in its setting, as a line by its method, options and rate."""
     titles = _titles(map(_setting, trials))
-    settings = [
+    return [
         Setting(titles[setting], dict(_lines(members)))
-        for setting, members in _grouped(plain, _setting).items()
+        for setting, members in _grouped(trials, _setting).items()
     ]
-    return Study(tuple(trials), tuple(settings), tuple(sweeps), tuple(_scalings(plain)))
+
+
+def _identified(trials: Sequence[Trial]) -> list[Trial]:
+    """Runs that failed before they saw their data are of the only data of that name, if there is one."""
+    known: dict[str, set[str]] = {}
+    for trial in trials:
+        known.setdefault(trial.data, set()).update(filter(None, [trial.digest]))
+    return [
+        replace(trial, digest=next(iter(known[trial.data])))
+        if not trial.digest and len(known[trial.data]) == 1
+        else trial
+        for trial in trials
+    ]
 
 
 def _setting(trial: Trial) -> Key:
-    return trial.data, trial.held_out, trial.model, trial.recipe, trial.epochs, trial.how
+    return trial.data, trial.held_out, trial.model, trial.recipe, trial.epochs, trial.how, trial.digest
 
 
 def _beside_model(trial: Trial) -> Key:
@@ -195,16 +216,16 @@ def _titles(settings: Iterable[Key]) -> dict[Key, str]:
     """Words for every setting; where several read alike, with the fields of their recipes that differ."""
     alike: dict[str, list[Key]] = {}
     for setting in dict.fromkeys(settings):
-        data, held_out, model, recipe, epochs, _ = setting
+        data, held_out, model, recipe, epochs, _, _ = setting
         parts = [f"{data} (held out {held_out:g})" if held_out else data, model]
-        parts += [f"recipe {recipe}, {epochs} epochs"] if recipe else []
+        parts.append(f"recipe {recipe}, {epochs} epochs")
         alike.setdefault(" · ".join(filter(None, parts)), []).append(setting)
     found = {}
     for words, group in alike.items():
-        common = set.intersection(*(set(how) for *_, how in group))
-        for setting in group:
-            own = [f"{name} {value}" for name, value in setting[-1] if (name, value) not in common]
-            found[setting] = ", ".join([words, *own])
+        told = [{*how, ("data", digest[:8])} for *_, how, digest in group]
+        common = set.intersection(*told)
+        for setting, own in zip(group, told, strict=True):
+            found[setting] = ", ".join([words, *(f"{name} {value}" for name, value in sorted(own - common))])
     return found
 
 
@@ -218,7 +239,7 @@ def _grouped(trials: Iterable[Trial], key: Callable[[Trial], Key]) -> dict[Key, 
 def _lines(trials: list[Trial]) -> list[tuple[str, tuple[Spot, ...]]]:
     """Spots by label; a label says of options and rate only what differs within the method."""
     order = {method: place for place, method in enumerate(dict.fromkeys(t.method for t in trials))}
-    kinds: dict[str, set[tuple[Key, float | None]]] = {}
+    kinds: dict[str, set[tuple[Key, float]]] = {}
     for trial in trials:
         kinds.setdefault(trial.method, set()).add((trial.options, trial.lr))
 
@@ -226,7 +247,7 @@ def _lines(trials: list[Trial]) -> list[tuple[str, tuple[Spot, ...]]]:
         kin = kinds[trial.method]
         common = set.intersection(*(set(map(repr, options)) for options, _ in kin))
         own = [f"{k}={v}" for k, v in trial.options if repr((k, v)) not in common]
-        rate = [f"lr {trial.lr:g}"] if trial.lr is not None and len({lr for _, lr in kin}) > 1 else []
+        rate = [f"lr {trial.lr:g}"] if len({lr for _, lr in kin}) > 1 else []
         return " ".join([trial.method, *own, *rate])
 
     found: dict[str, dict[float, list[Trial]]] = {}
@@ -261,10 +282,10 @@ def _sweeps(trials: Sequence[Trial]) -> tuple[list[Sweep], set[str]]:
                 kept = max(values, key=lambda value: (taken[value], value == usual))
                 swept |= {trial.run for trial in spot if _value(trial, axis) != kept}
                 several += [spot] if len(values) > 1 else []
-        compressions = {spot[0].compression for spot in several}
+        compressions, rates = ({kind(spot[0]) for spot in several} for kind in (_compression, _rate))
         for spot in several:
-            title = titles[_setting(spot[0])]
-            found.append(_sweep(title, axis, spot, several_compressions=len(compressions) > 1))
+            told = [_compression(spot[0])] * (len(compressions) > 1) + [_rate(spot[0])] * (len(rates) > 1)
+            found.append(_sweep(titles[_setting(spot[0])], axis, spot, told))
     return found, swept
 
 
@@ -279,10 +300,18 @@ def _value(trial: Trial, axis: str) -> float:
     return float(AXES[axis][trial.method] if found is None else found)
 
 
-def _sweep(title: str, axis: str, trials: list[Trial], *, several_compressions: bool) -> Sweep:
+def _compression(trial: Trial) -> str:
+    return f"{trial.compression:.3g}x"
+
+
+def _rate(trial: Trial) -> str:
+    return f"lr {trial.lr:g}"
+
+
+def _sweep(title: str, axis: str, trials: list[Trial], told: Sequence[str]) -> Sweep:
     first = trials[0]
     rest = [f"{name}={value}" for name, value in first.options if name != axis]
-    label = " ".join([first.method, *rest, *[f"{first.compression:.3g}x"] * several_compressions])
+    label = " ".join([first.method, *rest, *told])
     by_value: dict[float, list[Trial]] = {}
     for trial in trials:
         by_value.setdefault(_value(trial, axis), []).append(trial)
@@ -303,16 +332,18 @@ def _scalings(trials: Sequence[Trial]) -> list[Scaling]:
                 (k for k in groups if k[:3] == kind and (trial.weights or 0) <= k[3] * (1 + EQUAL)), None
             )
             groups.setdefault(level or (*kind, trial.weights), []).append(trial)
-        for key, own in groups.items():
-            if len({trial.dense_weights for trial in own}) > 1:
-                found.append(_scaling(titles[setting], own, key[3]))
+        several = {key: own for key, own in groups.items() if len({t.dense_weights for t in own}) > 1}
+        rates = {own[0].lr for own in several.values()}
+        for key, own in several.items():
+            told = [_rate(own[0])] * (len(rates) > 1) + [f"m = {key[3]:,}"]
+            found.append(_scaling(titles[setting], own, told))
     return found
 
 
-def _scaling(title: str, trials: list[Trial], cells: int) -> Scaling:
+def _scaling(title: str, trials: list[Trial], told: Sequence[str]) -> Scaling:
     first = trials[0]
     options = [f"{name}={value}" for name, value in first.options]
-    label = " ".join([first.method, *options, f"m = {cells:,}"])
+    label = " ".join([first.method, *options, *told])
     by_size: dict[int, list[Trial]] = {}
     for trial in trials:
         by_size.setdefault(trial.dense_weights or 0, []).append(trial)

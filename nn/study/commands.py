@@ -190,7 +190,7 @@ def _forecast(chosen: Any, out: Path, root: Path | None, threads: int, jobs: int
     raise typer.Exit(int(any(row["parameters"] is None for row in found)))
 
 
-HEAD = ("data", "model", "method", "n/m", "recipe", "epochs", "seeds", "parameters", "bytes", "time")
+HEAD = ("data", "model", "method", "n/m", "recipe", "lr", "epochs", "seeds", "parameters", "bytes", "time")
 
 
 def _aligned(rows: list[dict[str, Any]]) -> list[str]:
@@ -200,7 +200,7 @@ def _aligned(rows: list[dict[str, Any]]) -> list[str]:
     body = [
         (
             row["data"], row["model"], f"{row['method']} {row['options']}".strip(), f"{row['n/m']:.4g}",
-            row["recipe"], str(row["epochs"]), str(row["seeds"]),
+            row["recipe"], f"{row['lr']:g}", str(row["epochs"]), str(row["seeds"]),
             "?" if row["parameters"] is None else f"{row['parameters']:,}",
             "?" if row["bytes"] is None else f"{'about ' * row['about']}{row['bytes']:,}",
             "?" if row["seconds"] is None else duration(row["seconds"]),
@@ -222,13 +222,16 @@ def _time_words(rows: list[dict[str, Any]], jobs: int) -> list[str]:
     from rpstheory.report.numbers import duration
 
     known = [row for row in rows if row["seconds"] is not None]
-    cells, timed = sum(row["seeds"] for row in rows), sum(row["seeds"] for row in known)
-    lines = [f"{cells} cells, {timed} of them with a known time"]
-    if known:
+    cells, left, timed = (
+        sum(row[name] for row in own) for own, name in ((rows, "seeds"), (rows, "left"), (known, "left"))
+    )
+    lines = [f"{cells} cells, {left} of them not over, {timed} of these with a known time"]
+    if timed:
         whole, sources = sum(row["seconds"] for row in known), dict.fromkeys(row["source"] for row in known)
+        longest = max(row["seconds"] / row["left"] for row in known if row["left"])
         lines[0] += (
-            f": {duration(whole)} of work, about {duration(whole / jobs)} with {jobs} side by side; from "
-            f"{' and '.join(sources)}"
+            f": {duration(whole)} of work, about {duration(max(longest, whole / jobs))} with {jobs} side by "
+            f"side; from {' and '.join(sources)}"
         )
     if any(row["about"] for row in rows):
         lines.append("about: bytes of a mask of random places; the method's own is known after its scores")

@@ -6,15 +6,28 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from nn.plotting import COLORS, DENSE, MARKERS, half_interval
-from nn.study.analysis import Continuity, Scaling, Setting, Spot, Sweep, learned
-from rpstheory.report.figures.style import INK, MUTED, RULE, styled, ticks_in_words
+from nn.study.analysis import DENSE, Continuity, Scaling, Setting, Spot, Sweep, learned
+from nn.study.statistics import half_interval
+from rpstheory.report.figures.style import (
+    BLUE,
+    GOLD,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    RED,
+    RULE,
+    styled,
+    ticks_in_words,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
 
-WIDTH = 9.2  # inches
+COLORS, MARKERS = (BLUE, ORANGE, GREEN, PURPLE, GOLD, RED), ("o", "s", "^", "D", "v", "P", "X")
+WIDTH, COSTS_HIGH = 9.2, 4.6  # inches
 LOW = 0.02  # of the height of a panel, where runs without a result are marked
 ROOM = 0.03  # below 0 and above 1
 WIDE = 8  # times the smallest value, where ticks beside 0 would lie on each other
@@ -45,14 +58,21 @@ def pareto(setting: Setting) -> Figure:
     """Accuracy against parameters and against bytes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(WIDTH, COSTS_HIGH), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    costs(left, right, setting)
+    legend(figure, left)
+    return figure
+
+
+def costs(left: Axes, right: Axes, setting: Setting) -> None:
+    """Accuracy against parameters, and against bytes."""
     drawn = looks(list(setting.lines))
     several = any(spot.half is not None for spots in setting.lines.values() for spot in spots)
     spread = SPREAD if several else 0
-    for axes, cost, words in zip(
-        panels, ("params", "bytes"), ("parameters stored", "bytes stored, index included"), strict=True
-    ):
+    for axes, cost, words in (
+        (left, "params", "parameters stored"), (right, "bytes", "bytes stored, index included"),
+    ):  # fmt: skip
         for place, (label, spots) in enumerate(setting.lines.items()):
             shift = 10 ** (spread * (place / max(1, len(setting.lines) - 1) - 0.5))
             points = [(x * shift, spot) for spot in spots if (x := spot.cost(cost)) is not None]
@@ -62,9 +82,7 @@ def pareto(setting: Setting) -> Figure:
         _log_counts(axes)
         axes.set_xlabel(words)
         axes.grid(axis="y", color=RULE)
-    _percents(panels[0], "test accuracy at the end")
-    _legend(figure, panels[0])
-    return figure
+    percents(left, "test accuracy at the end")
 
 
 def _line(axes: Axes, label: str, points: Sequence[tuple[float, Spot]], own: Look) -> None:
@@ -105,12 +123,12 @@ def sweep(found: Sequence[Sweep], words: str) -> Figure:
     ticks_in_words(left.xaxis, sorted(set(values)))
     left.tick_params(which="minor", length=0)
     left.set_xlabel(words)
-    _percents(left, "test accuracy at the end")
-    _legend(figure, left)
+    percents(left, "test accuracy at the end")
+    legend(figure, left)
     right.set_title("each at its best value")
     right.set_xlabel("epoch")
     right.xaxis.get_major_locator().set_params(integer=True)
-    _percents(right, "test accuracy")
+    percents(right, "test accuracy")
     return figure
 
 
@@ -137,8 +155,8 @@ def scaling(found: Sequence[Scaling]) -> Figure:
         _line(axes, each.label, [(float(n), spot) for n, spot in each.spots.items()], look(place))
     _log_counts(axes)
     axes.set_xlabel("compressible weights of the dense model, n")
-    _percents(axes, "test accuracy at the end")
-    _legend(figure, axes)
+    percents(axes, "test accuracy at the end")
+    legend(figure, axes)
     return figure
 
 
@@ -181,7 +199,8 @@ def _log_counts(axes: Axes) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def _percents(axes: Axes, words: str) -> None:
+def percents(axes: Axes, words: str) -> None:
+    """The upright axis in per cent."""
     axes.set_ylabel(words)
     axes.yaxis.set_major_formatter(_formatter(lambda value, _: f"{100 * value:.4g} %"))
     axes.grid(axis="y", color=RULE)
@@ -195,7 +214,8 @@ def _formatter(text: Callable[[float, Any], str]) -> Any:
     return FuncFormatter(text)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def legend(figure: Figure | SubFigure, axes: Axes) -> None:
+    """One for all panels, below them."""
     handles, labels = axes.get_legend_handles_labels()
     columns = max(1, min(6, 96 // (8 + max(map(len, labels), default=8))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, columnspacing=1.4)

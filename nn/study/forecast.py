@@ -39,13 +39,15 @@ class Forecast:
         cells: Those.
         budget: What is stored; None where it cannot be known here.
         about: Whether its bytes are those of a random mask, where the method's own is not known before.
-        seconds: Of all of them together, on one worker; None if unknown.
+        left: How many are not over yet.
+        seconds: Of these together, on one worker; None if unknown.
         source: What the seconds are estimated from; why they cannot be known.
     """
 
     cells: tuple[Cell, ...]
     budget: Budget | None
     about: bool
+    left: int
     seconds: float | None
     source: str
 
@@ -71,7 +73,9 @@ def forecast(
     groups: dict[str, list[Cell]] = {}
     for cell in study.cells:
         groups.setdefault(_but_seed(cell.configuration), []).append(cell)
-    sight = _Sight(root, _recorded(records_of(out)) if out.is_dir() else {})
+    records = records_of(out) if out.is_dir() else []
+    over = {record.folder.name for record in records if record.result}
+    sight = _Sight(root, _recorded(records), over)
     found = []
     for own in groups.values():
         found.append(sight.of(own))
@@ -102,22 +106,24 @@ class _Sight:
 
     root: Path | None
     recorded: dict[str, list[float]]
+    over: set[str]
     costs: dict[str, Budget | str] = field(default_factory=dict)
     paces: dict[str, float | str] = field(default_factory=dict)
 
     def of(self, own: list[Cell]) -> Forecast:
         """The forecast of cells that differ by their seed only."""
         how, cells, scored = own[0].configuration, tuple(own), _scored(own[0].configuration)
+        left = sum(cell.configuration.key not in self.over for cell in own)
         cost = self._cost(how)
         if isinstance(cost, str):
-            return Forecast(cells, None, scored, None, cost)
+            return Forecast(cells, None, scored, left, None, cost)
         known = self.recorded.get(_but_seed(how))
         if known:
-            return Forecast(cells, cost, scored, len(own) * fmean(known), RECORDED)
+            return Forecast(cells, cost, scored, left, left * fmean(known), RECORDED)
         pace = self._pace(how)
         if isinstance(pace, str):
-            return Forecast(cells, cost, scored, None, pace)
-        return Forecast(cells, cost, scored, len(own) * rounds_of(how) * pace, MEASURED)
+            return Forecast(cells, cost, scored, left, None, pace)
+        return Forecast(cells, cost, scored, left, left * rounds_of(how) * pace, MEASURED)
 
     def _cost(self, how: Configuration) -> Budget | str:
         """The budget, or why there is none; of methods and options that store alike it is made once."""
@@ -197,7 +203,7 @@ def table(found: Sequence[Forecast]) -> list[dict[str, Any]]:
             "data": Path(how.data).name, "model": how.model, "method": how.method,
             "options": " ".join(f"{name}={value}" for name, value in sorted(how.options.items())),
             "n/m": how.compression, "recipe": how.recipe.name, "lr": how.recipe.lr,
-            "epochs": how.recipe.epochs * rounds_of(how), "seeds": len(each.cells),
+            "epochs": how.recipe.epochs * rounds_of(how), "seeds": len(each.cells), "left": each.left,
             "parameters": None if cost is None else cost.params,
             "bytes": None if cost is None else cost.bytes, "about": each.about,
             "seconds": each.seconds, "source": each.source,

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 AXIS_WORDS = {"init_std": "C, standard deviation of a new bank", "rewind": "rewind step"}
 PAGE = "index.html"
+SHOWN = 8  # epochs in a table, at most
 STATES = {"finished": "", "unfinished": "inconclusive"}  # classes of the page; others are bad news
 
 
@@ -205,7 +206,7 @@ def _setting(setting: Setting, against: str | None) -> Section:
                 "have the same test images. A point without one is a single seed. Where there are intervals, "
                 "those of one budget are spread sideways a little. A cross at the foot: a seed without a "
                 "result. A ring: layers of which nothing was left. The dotted line is dense.",
-                _described(setting),
+                described(setting),
                 figures.pareto(setting),
             )
         )
@@ -218,7 +219,8 @@ def _setting(setting: Setting, against: str | None) -> Section:
     return Section(setting.title, tuple(plates), tuple(tables))
 
 
-def _described(setting: Setting) -> str:
+def described(setting: Setting) -> str:
+    """Its accuracies in words, for who does not see the figure."""
     parts = [
         f"{spot.label} at {spot.compression:.4g}x: {_ended(spot)}"
         for spots in setting.lines.values()
@@ -228,9 +230,10 @@ def _described(setting: Setting) -> str:
 
 
 def _means(setting: Setting, slug: str) -> Table:
-    head = ("method", *(f"{c:.4g}x" for c in setting.compressions))
+    head = ("method", "lr", *(f"{c:.4g}x" for c in setting.compressions))
     rows = [
-        (label, *(_ended(setting.spot(label, c)) for c in setting.compressions)) for label in setting.lines
+        (label, f"{setting.rate(label):g}", *(_ended(setting.spot(label, c)) for c in setting.compressions))
+        for label in setting.lines
     ]
     caption = f"Test accuracy in per cent at the end, {setting.title}: mean over {_seeds(setting)}"
     return Table(f"accuracy-{slug}", caption, head, rows)
@@ -248,9 +251,10 @@ def _budgets(setting: Setting, slug: str) -> Table:
     for label, spots in setting.lines.items():
         for spot in spots:
             params, size = spot.cost("params"), spot.cost("bytes")
-            seconds = fmean(trial.seconds for trial in spot.trials)
+            seconds = [trial.seconds for trial in spot.trials if trial.over]
             shown = [("–" if value is None else f"{value:,.0f}") for value in (params, size)]
-            rows.append((label, f"{spot.compression:.4g}x", *shown, duration(seconds)))
+            time = duration(fmean(seconds)) if seconds else "–"
+            rows.append((label, f"{spot.compression:.4g}x", *shown, time))
     head = ("method", "n/m", "parameters", "bytes", "time of a run")
     return Table(f"budgets-{slug}", f"What is stored, by nn.budget, {setting.title}", head, rows)
 
@@ -258,14 +262,18 @@ def _budgets(setting: Setting, slug: str) -> Table:
 def _crossovers(found: Sequence[Crossover], slug: str) -> Table:
     words = {"params": "parameters", "bytes": "bytes"}
     rows = [
-        (each.below, each.above, words[each.cost], count(each.crossing.cost), _between(each))
+        (
+            each.below, each.above, words[each.cost], count(each.crossing.cost), _between(each),
+            str(each.crossing.seeds),
+        )
         for each in found
-    ]
+    ]  # fmt: skip
     caption = (
         "Where one method overtakes another: on lines between the budgets that were run, over log cost, with "
-        "Fieller's 95 % interval over shared seeds; an end that the seeds cannot tell apart is not certain"
+        "Fieller's 95 % interval over the seeds that all these budgets share; an end that the seeds cannot "
+        "tell apart is not certain"
     )
-    head = ("better below", "better above", "in", "crossing", "95 % interval")
+    head = ("better below", "better above", "in", "crossing", "95 % interval", "seeds")
     return Table(f"crossovers-{slug}", caption, head, rows, ("better below", "better above", "in"))
 
 
@@ -373,17 +381,18 @@ def _convergence(found: Sequence[Sweep], slug: str) -> list[Table]:
         return []
     length = min(len(curve) for _, curves in own for curve in curves.values())
     means = [{seed: fmean(curve[:length]) for seed, curve in curves.items()} for _, curves in own]
-    rows = []
+    rows, ends = [], min(length, SHOWN) - 1
+    places = [round(k * (length - 1) / max(1, ends)) for k in range(ends + 1)]
     for (each, curves), mean in zip(own, means, strict=True):
-        by_epoch = [percent(fmean(curve[place] for curve in curves.values())) for place in range(length)]
+        by_epoch = [percent(fmean(curve[place] for curve in curves.values())) for place in places]
         beside = paired(mean, means[0]) if mean is not means[0] else None
         shown = "–" if beside is None else points(beside.difference, beside.half)
         rows.append((f"{each.label}, {each.axis} = {each.best:g}", *by_epoch, shown))
     caption = (
-        f"Test accuracy in per cent after each epoch, each line at its own best value; at last its mean over "
-        f"the epochs minus that of {own[0][0].label}, percentage points: below 0 it learns more slowly"
+        "Test accuracy in per cent after some epochs, each line at its own best value; at last its mean over "
+        f"all epochs minus that of {own[0][0].label}, percentage points: below 0 it learns more slowly"
     )
-    epochs = tuple(f"epoch {place + 1}" for place in range(length))
+    epochs = tuple(f"epoch {place + 1}" for place in places)
     return [Table(f"convergence-{slug}", caption, ("method", *epochs, "over all epochs"), rows)]
 
 

@@ -30,14 +30,14 @@ TABLE = "cells"
 
 
 def line_of(record: Record) -> Row:
-    """What a run folder says, and how it learned in its last round, as one line."""
+    """What a run folder says, of which data and by which code, and how it learned in its last round."""
     last = record.rows[-1]["round"] if record.rows else 0
     curve = [
         {name: row[name] for name in ("epoch", "train_loss", "test_accuracy")}
         for row in record.rows
         if row["round"] == last
     ]
-    return record.to_json() | {"curve": curve}
+    return record.to_json() | {"data": record.data, "code": record.code, "curve": curve}
 
 
 def failure(run: str, configuration: Row, remark: str) -> Row:
@@ -172,6 +172,7 @@ class Trial:
     Attributes:
         run: The name of its folder.
         data: Name of the data.
+        digest: Of their images and labels.
         held_out: Share of the training set that it was tested on.
         model: Its name.
         recipe: Its name.
@@ -198,12 +199,13 @@ class Trial:
 
     run: str = ""
     data: str = ""
+    digest: str = ""
     held_out: float = 0.0
     model: str = ""
     recipe: str = ""
     epochs: int = 0
     how: tuple[tuple[str, str], ...] = ()
-    lr: float | None = None
+    lr: float = 0.0
     method: str = ""
     options: tuple[tuple[str, Any], ...] = ()
     compression: float = 1.0
@@ -232,10 +234,10 @@ class Trial:
 
 
 def trial_of(line: Row, source: Path) -> Trial:
-    """A line of a study, of a run folder, or of a benchmark that names variant, rate and budget.
+    """A line of a study, of a run folder, or of a benchmark that adds what it likes.
 
     Raises:
-        DataError: If it says neither.
+        DataError: If it is none.
     """
     try:
         return _trial(line, source)
@@ -247,22 +249,9 @@ def trial_of(line: Row, source: Path) -> Trial:
 
 
 def _trial(line: Row, source: Path) -> Trial:
-    how = line.get("configuration")
-    if how is None:
-        named: Row = {
-            "data": line.get("data", source.stem), "method": line["variant"], "lr": line["rate"],
-            "compression": float(line["compression"]), "seed": int(line.get("seed", 0)),
-        }  # fmt: skip
-    else:
-        recipe = how["recipe"]
-        rest = {name: str(value) for name, value in recipe.items() if name not in ("lr", "name", "epochs")}
-        named = {
-            "data": Path(how["data"]).name, "held_out": float(how["held_out"]), "model": how["model"],
-            "recipe": recipe["name"], "epochs": recipe["epochs"], "how": tuple(sorted(rest.items())),
-            "lr": float(recipe["lr"]), "method": how["method"],
-            "options": tuple(sorted(how["options"].items())),
-            "compression": float(how["compression"]), "seed": int(how["seed"]),
-        }  # fmt: skip
+    how = line["configuration"]
+    recipe = how["recipe"]
+    rest = {name: str(value) for name, value in recipe.items() if name not in ("lr", "name", "epochs")}
     budget = line.get("budget") or {}
     curve = tuple((row["epoch"], row["train_loss"], row["test_accuracy"]) for row in line.get("curve", ()))
     return Trial(
@@ -270,7 +259,11 @@ def _trial(line: Row, source: Path) -> Trial:
         accuracy=line.get("test_accuracy"), loss=line.get("test_loss"), weights=budget.get("weights"),
         params=budget.get("params"), bytes=budget.get("bytes"), dense_weights=budget.get("dense_weights"),
         seconds=line.get("seconds", 0.0), collapsed=tuple(line.get("collapsed", ())), curve=curve,
-        source=str(source), **named,
+        source=str(source), data=Path(how["data"]).name, digest=line.get("data", ""),
+        held_out=float(how["held_out"]), model=how["model"], recipe=recipe["name"], epochs=recipe["epochs"],
+        how=tuple(sorted(rest.items())), lr=float(recipe["lr"]), method=how["method"],
+        options=tuple(sorted(how["options"].items())), compression=float(how["compression"]),
+        seed=int(how["seed"]),
     )  # fmt: skip
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from math import exp, isclose, log, sqrt
 from statistics import fmean, stdev
 
-from nn.plotting import LEVEL
-
+LEVEL = 0.95
 HALVINGS = 60  # of an interval, down to the last bit
 
 Seeds = Mapping[int, float]
@@ -24,6 +23,16 @@ def quantile(count: int) -> float:
     from scipy.stats import t
 
     return float(t.ppf((1 + LEVEL) / 2, count - 1))
+
+
+def half_interval(values: Sequence[float]) -> float | None:
+    """Half the interval that holds the mean with a chance of 95 %, if the values are normal.
+
+    None of a single value, and of values that are all the same, which tell nothing of their scatter.
+    """
+    if len(values) < 2 or isclose(stdev(values), 0, abs_tol=1e-12):
+        return None
+    return quantile(len(values)) * stdev(values) / sqrt(len(values))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Real runs are of 24 images a class; what is only read and drawn lies in folders 
 import csv
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,9 +29,10 @@ from nn.data.datasets import DATASETS
 from nn.evaluation import circumstances, differences, evaluate
 from nn.methods import METHODS
 from nn.models.registry import MODELS
-from nn.plotting import described, figure, half_interval, studies
+from nn.plotting import curve_of, figure, studies
 from nn.recipes import RECIPES, recipe_of
 from nn.records import COLUMNS, LEAST, lines, ratio_of, read, records_of, rows_of
+from nn.study.statistics import half_interval
 from rpstheory import __version__
 from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, RpsError
 
@@ -193,7 +195,7 @@ def written(folder, method="dense", seed=0, accuracy=0.5, compression=1.0, resul
     run.mkdir(parents=True)
     (run / "configuration.json").write_text(json.dumps({"version": __version__, "configuration": how}))
     rows = [
-        {"round": 0, "epoch": epoch, "step": epoch, "seconds": 30.0, "test_loss": 1.0,
+        {"round": 0, "epoch": epoch, "step": epoch, "seconds": 30.0, "train_loss": 1.0, "test_loss": 1.0,
          "test_accuracy": accuracy * epoch / 2} for epoch in (1, 2)
     ]  # fmt: skip
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -308,21 +310,22 @@ def test_folder_without_runs_is_one_sentence(tmp_path):
 
 
 def test_points_are_means_over_seeds_with_an_interval_where_there_are_several(several):
-    (study,) = studies(records_of(several))
-    points = {line.label: line.points for line in study.lines}
-    assert study.lines[0].label == "dense"
-    assert [(p.compression, p.seeds) for p in points["stable-rps"]] == [(2.0, 3), (10.0, 3)]
-    assert points["stable-rps"][0].accuracy == pytest.approx(0.69)  # 0.68, 0.69, 0.70
-    assert points["stable-rps"][0].half == pytest.approx(t.ppf(0.975, 2) * 0.01 / 3**0.5)
-    assert [p.half for p in points["random"]] == [None, None]
-    assert points["ltr"] == []  # not over: a curve without a point
-    assert [line.curves for line in study.lines if line.label == "ltr"] == [{10.0: [0.25, 0.5]}]
+    (setting,) = studies(records_of(several))
+    assert next(iter(setting.lines)) == "dense"
+    shared = setting.lines["stable-rps"]
+    assert [(spot.compression, len(spot.accuracy)) for spot in shared] == [(2.0, 3), (10.0, 3)]
+    assert shared[0].mean == pytest.approx(0.69)  # 0.68, 0.69, 0.70
+    assert shared[0].half == pytest.approx(t.ppf(0.975, 2) * 0.01 / 3**0.5)
+    assert [spot.half for spot in setting.lines["random"]] == [None, None]
+    (ticket,) = setting.lines["ltr"]  # not over: a curve without a point
+    assert (ticket.compression, ticket.mean, curve_of(ticket)) == (10.0, None, [0.25, 0.5])
 
 
 def test_interval_of_student_is_that_of_the_table():
     """With one degree of freedom t at 0.975 is tan(0.475 pi) = 12.706; of 1 and 3, s / sqrt 2 is 1."""
     assert half_interval([1.0, 3.0]) == pytest.approx(np.tan(0.475 * np.pi))
     assert half_interval([1.0]) is None
+    assert half_interval([0.9, 0.9, 0.9]) is None
 
 
 def test_runs_with_other_recipes_rates_and_options_are_never_averaged(tmp_path):
@@ -335,11 +338,26 @@ def test_runs_with_other_recipes_rates_and_options_are_never_averaged(tmp_path):
     written(tmp_path, "robe", data="digits")
     written(tmp_path, "robe", data="digits", recipe={"name": "short", "epochs": 2, "lr": 0.1, "drops": [1]})
     found = studies(records_of(tmp_path))
-    assert [study.title.split(" · ")[0] for study in found] == ["cifar10", "digits", "digits"]
-    assert [line.method for line in found[0].lines[:2]] == ["dense", "dense"]
-    labels = [line.label for line in found[0].lines[2:]]
-    assert labels == ["hashed lr 0.1", "hashed lr 0.2", "roast", "roast init_std=1"]
-    assert all(point.seeds == 1 for line in found[0].lines for point in line.points)
+    assert [setting.title.split(" · ")[0] for setting in found] == ["cifar10", "digits", "digits"]
+    assert sorted(found[0].lines) == [
+        "dense lr 0.1", "dense lr 0.2", "hashed lr 0.1", "hashed lr 0.2", "roast", "roast init_std=1",
+    ]  # fmt: skip
+    assert all(len(spot.trials) == 1 for spots in found[0].lines.values() for spot in spots)
+
+
+def test_a_run_that_was_reproduced_is_no_second_seed_and_other_data_are_another_figure(several):
+    def counted():
+        (setting,) = studies(records_of(several))
+        return {label: [len(spot.trials) for spot in spots] for label, spots in setting.lines.items()}
+
+    before = counted()
+    first = next(each for each in sorted(several.iterdir()) if (each / "result.json").exists())
+    shutil.copytree(first, several / "reproduced" / first.name)
+    assert counted() == before
+    path = several / "reproduced" / first.name / "configuration.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data": "other"}))
+    path.parent.rename(several / "reproduced" / "other")
+    assert len(studies(records_of(several))) == 2
 
 
 def test_figure_draws_a_panel_for_each_compression_and_each_cost(several):
@@ -376,7 +394,7 @@ def test_page_refers_to_nothing_outside_itself_and_shows_every_run(call, several
     assert all(value.startswith("#") for value in found)
     assert "url(http" not in text
     assert all(row["run"] in text for row in rows_of(several, {}))
-    assert described(studies(records_of(several))[0]).split(". ")[0] in text
+    assert studies(records_of(several))[0].title in text
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from nn.data import load
 from nn.methods import SHARING
 from nn.models.registry import MODELS
 from nn.recipes import recipe_of
-from nn.runs import REWIND, Configuration, Result, usual
+from nn.runs import REWIND, Configuration, usual
 from nn.sharing import share
 from nn.study import commands, figures
 from nn.study.analysis import AXES, analysed, comparisons, continuity, crossovers
@@ -77,6 +77,19 @@ def test_a_cell_of_two_grids_is_run_once_and_stands_in_both(study_of):
     study = study_of(grid.format("a", "4, 8") + grid.format("b", "8, 9"))
     assert [cell.grids for cell in study.cells] == [("a",), ("a", "b"), ("b",)]
     assert len(study.only(["grid=b"]).cells) == 2
+
+
+def test_budgets_of_as_many_cells_are_one_cell(study_of):
+    weights, cells = compressible("resnet8", "digits", compression=10.0)
+    study = study_of(
+        '[[grid]]\nmethod = "random"\ncompression = [4, 10]\n'
+        f'[[grid]]\nname = "b"\nmethod = ["random", "hashed"]\ncells = {cells}'
+    )
+    assert weights / cells != 10
+    found = [(c.configuration.method, c.configuration.compression, c.grids) for c in study.cells]
+    assert found == [
+        ("random", 4.0, ("grid 1",)), ("random", 10.0, ("grid 1", "b")), ("hashed", 10.0, ("b",)),
+    ]  # fmt: skip
 
 
 def test_what_stands_above_the_grids_holds_unless_a_grid_says_otherwise(study_of):
@@ -227,13 +240,13 @@ def test_presets_are_the_three_that_are_announced():
 def test_the_short_preset_is_the_benchmark_at_the_rates_that_were_tuned(presets):
     records = read(ROOT / cifar10.RECORDS)
     found = {
-        (how.method, how.compression, how.recipe.lr)
+        (how.method, *how.options.items(), how.compression, how.recipe.lr)
         for how in (cell.configuration for cell in presets["short"].cells)
     }
     assert found == {
-        (variant.method, compression, cifar10.best_rate(records, name))
+        (variant.method, *variant.options, compression, cifar10.best_rate(records, name))
         for name, variant in cifar10.VARIANTS.items()
-        if not variant.options
+        if name == variant.method
         for compression in variant.compressions
     }
 
@@ -361,6 +374,23 @@ def test_a_crossing_of_seeds_without_scatter_is_not_certain():
     )
     (found,) = crossings(first, second)
     assert (found.low, found.high, found.certain, found.seeds) == (None, None, False, 2)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_end_of_a_crossing_is_unknown_where_differences_do_not_scatter(turned):
+    flat = [Point(x, {0: 0.5, 1: 0.5, 2: 0.5}) for x in (1, 100)]
+    ends = [{0: 0.25, 1: 0.25, 2: 0.25}, {0: 0.75, 1: 0.76, 2: 0.74}]
+    (found,) = crossings(
+        flat, [Point(x, y) for x, y in zip((1, 100), ends[:: -1 if turned else 1], strict=True)]
+    )
+    known = [edge is not None for edge in (found.low, found.high)]
+    assert known == [turned, not turned]
+
+
+def test_two_points_of_one_cost_are_no_obstacle():
+    double = [Point(x, {0: y}) for x, y in ((1, 0.5), (1, 0.5), (100, 0.5))]
+    (found,) = crossings(double, [Point(1, {0: 0.25}), Point(100, {0: 0.75})])
+    assert isclose(found.cost, 10, rel_tol=1e-12)
 
 
 def test_methods_that_meet_without_changing_places_do_not_cross():
@@ -511,6 +541,29 @@ def test_labels_say_what_differs_within_the_method():
         "stable-rps scaler=v1",
         "random lr 0.5",
         "random lr 0.25",
+    ]
+
+
+def test_sweeps_of_several_rates_are_told_apart():
+    lines = [
+        line("stable-rps", 16, 0, 0.5, options={"init_std": std}, change={"lr": lr})
+        for std in (0.1, 0.2) for lr in (0.5, 0.25)
+    ]  # fmt: skip
+    assert [each.label for each in studied(lines).sweeps] == ["stable-rps lr 0.5", "stable-rps lr 0.25"]
+
+
+def test_a_cell_that_failed_before_it_saw_its_data_stays_beside_the_others():
+    lines = [each | {"data": "d"} for each in pareto(seeds=1)]
+    lines.append(line("random", 16, 1, None, status="failed"))
+    (setting,) = studied(lines).settings
+    assert setting.spot("random", 16).troubles == "1 failed"
+
+
+def test_equal_paths_with_other_images_are_settings_of_their_own():
+    lines = [line("random", 4, seed, 0.5, data=digest * 8) for seed, digest in enumerate("ab")]
+    assert [setting.title[-15:] for setting in studied(lines).settings] == [
+        ", data aaaaaaaa",
+        ", data bbbbbbbb",
     ]
 
 
@@ -689,23 +742,15 @@ def rows_in(path):
         return base.execute("SELECT * FROM cells ORDER BY run").fetchall()
 
 
-def test_records_of_the_benchmark_are_results_of_one_seed(tmp_path):
-    """In the form in which benchmarks/cifar10.py writes them, tuning left out."""
-    budget = line("random", 4, 0, 0.5)["budget"]
-    lines = []
-    for place, (stage, variant, compression) in enumerate(
-        [("tune", "dense", 1), ("run", "dense", 1), ("run", "stable-rps, v1", 10), ("run", "roast", 10)]
-    ):
-        status = "diverged" if variant == "roast" else "finished"
-        cell = asdict(cifar10.Cell(stage, variant, compression, 0.2))
-        result = asdict(Result(status, "nan" * (status == "diverged"), 1.0, 0.5, 3.0, budget, [], ["cpu"]))
-        lines.append(cell | result | {"run": str(place), "date": "2026-01-01"})
-    study = analysed(trials_in(written(tmp_path / "cifar10.jsonl", lines)))
-    (setting,) = study.settings
-    assert setting.title == "cifar10"
-    assert {name: spots[0].troubles for name, spots in setting.lines.items()} == {
-        "dense": "", "stable-rps, v1": "", "roast": "1 diverged",
-    }  # fmt: skip
+def test_records_of_the_benchmark_are_results_of_one_seed_tuning_left_out():
+    trials = trials_in(ROOT / cifar10.RECORDS)
+    assert {trial.held_out for trial in trials} == {0.0}
+    (setting,) = analysed(trials).settings
+    assert setting.title == "cifar10 · resnet20 · recipe short, 4 epochs"
+    assert {spot.troubles for spots in setting.lines.values() for spot in spots} == {""}
+    records = [each for each in read(ROOT / cifar10.RECORDS) if each["stage"] == "run"]
+    assert len(trials) == len(records)
+    assert {each["rate"] for each in records} == {setting.rate(label) for label in setting.lines}
 
 
 # ----------------------------------------------------------------------------------------- report
@@ -772,7 +817,7 @@ def test_every_figure_is_there_as_png_and_svg(reported):
 def test_tables_say_the_same_in_every_form(reported):
     (path,) = reported.glob("accuracy-*resnet8*.csv")
     rows = list(csv.reader(path.read_text().splitlines()))
-    assert rows[0] == ["method", "1x", "4x", "16x"]
+    assert rows[0] == ["method", "lr", "1x", "4x", "16x"]
     assert rows[2][0] == "stable-rps"
     markdown, latex = (reported / "tables.md").read_text(), (reported / "tables.tex").read_text()
     for row in rows:
@@ -848,12 +893,12 @@ def test_dry_run_prints_cells_budgets_and_where_the_time_comes_from(call, tmp_pa
     )
     printed = call("x.toml", "--dry-run", "--root", "nowhere", status=1)
     rows = [line.split() for line in printed.splitlines()]
-    assert rows[1][:3] + rows[1][5:8] == ["digits", "resnet8", "random", "3", "2", "5,499"]
+    assert rows[1][:3] + rows[1][5:9] == ["digits", "resnet8", "random", "0.1", "3", "2", "5,499"]
     assert "about" not in rows[1]
-    assert rows[2][:3] + rows[2][5:9] == ["digits", "resnet8", "ltr", "15", "2", "5,499", "about"]
+    assert rows[2][:3] + rows[2][6:10] == ["digits", "resnet8", "ltr", "15", "2", "5,499", "about"]
     assert rows[3][:3] + rows[3][-1:] == ["cifar10", "resnet8", "dense", "?"]
     assert rows[4][:3] + rows[4][-3:] == ["digits", "resnet8", "hashed", "?", "?", "?"]
-    assert "8 cells, 4 of them with a known time" in printed
+    assert "8 cells, 8 of them not over, 4 of these with a known time" in printed
     assert "from measured steps" in printed
     assert "? load: CIFAR-10 is not in nowhere" in printed
     assert "? share: compression=1000 leaves less than one cell to the 784" in printed
