@@ -16,7 +16,7 @@ PARTS = "preactivations, residuals, occupancy, stepping, imbalance, ranking"
 
 
 def practice(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs.", metavar="RUN")],
+    runs: Annotated[list[Path], typer.Argument(help="Finished runs, or folders of runs.", metavar="RUN")],
     part: Annotated[
         list[str] | None, typer.Option("--part", help=f"One of {PARTS}; once for each; all when left out.")
     ] = None,

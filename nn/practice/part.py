@@ -16,6 +16,11 @@ def no_plates(verdicts: Sequence[Verdict]) -> list[Plate]:
     return []
 
 
+def as_measured(verdict: Verdict) -> Verdict:
+    """For a claim whose draws say all there is to say."""
+    return verdict
+
+
 @dataclass(frozen=True, eq=False)
 class Part:
     """A claim about a network.
@@ -23,7 +28,9 @@ class Part:
     Attributes:
         claim: Its checks are built already, from the network.
         plates: Its figures, once there are verdicts.
+        judged: A verdict, with what else is known of the uncertainty of its measurement.
     """
 
     claim: Claim
     plates: Callable[[Sequence[Verdict]], list[Plate]] = no_plates
+    judged: Callable[[Verdict], Verdict] = as_measured

@@ -15,6 +15,7 @@ from nn.patterns import one_of
 from nn.practice import ranking
 from nn.practice.part import Part
 from nn.practice.trained import Trained, trained
+from nn.records import CONFIGURATION, records_of
 from rpstheory.claim import Setting, Verdict
 from rpstheory.errors import ArgumentError
 from rpstheory.kernels import resolve
@@ -59,7 +60,7 @@ def practice(
     """Predict and measure, for every run.
 
     Args:
-        runs: Folders of finished runs.
+        runs: Folders of finished runs; of one that holds runs, however deep, those that are finished.
         parts: Of :data:`PARTS`, or ranking; all when empty, the ranking only where there are enough runs.
         quick: Catch 5 % in place of 2 %, on less of each network.
         mutants: Run each claim's mutant in place of its checks; all must come out refuted.
@@ -76,7 +77,7 @@ def practice(
     asked = [one_of("practice", "part", part, (*PARTS, TOGETHER)) for part in parts or (*PARTS, TOGETHER)]
     names = [name for name in asked if name != TOGETHER]
     discrepancy = QUICK_DISCREPANCY if quick else DISCREPANCY
-    networks = [trained(run, root) for run in runs]
+    networks = [trained(run, root) for run in _folders(runs)]
     found: list[Part] = []
     for number, network in enumerate(networks):
         for done, name in enumerate(names):
@@ -91,7 +92,9 @@ def practice(
     design = suite_design(claims, setting, discrepancy, mutants=mutants)
     how = resolve("auto")
     runner = Runner(how, progress=progress)
-    verdicts = execute(plan(claims, setting, design, runner, mutants=mutants), setting, design, runner)
+    measured = execute(plan(claims, setting, design, runner, mutants=mutants), setting, design, runner)
+    judged = {part.claim.name: part.judged for part in found}
+    verdicts = tuple(judged[verdict.claim](verdict) for verdict in measured)
     report = Report(
         verdicts=verdicts,
         environment=this_environment(),
@@ -102,6 +105,15 @@ def practice(
     )
     drawn = {} if mutants else {part.claim.name: part.plates(_own(part, verdicts)) for part in found}
     return Practice(report, claims, drawn)
+
+
+def _folders(runs: Sequence[Path | str]) -> list[Path]:
+    """Those of runs; where there is none in a folder, the folder itself, for others to complain about."""
+    found: list[Path] = []
+    for folder in map(Path, runs):
+        inside = [record.folder for record in records_of(folder) if record.status == "finished"]
+        found += [folder] if (folder / CONFIGURATION).exists() or not inside else inside
+    return list(dict.fromkeys(found))
 
 
 def _require(

@@ -2,9 +2,10 @@
 
 import copy
 import json
+from collections import Counter
 from fractions import Fraction
 from functools import partial
-from itertools import permutations, product
+from itertools import combinations, permutations, product
 from math import inf
 from types import SimpleNamespace
 
@@ -40,7 +41,7 @@ from nn.fitting import fit
 from nn.models.registry import build
 from nn.practice.imbalance import counts, imbalanced, with_tail
 from nn.practice.practising import practice
-from nn.practice.ranking import Cell, Permuted, Ranking, tau
+from nn.practice.ranking import FEW, WRONG, Cell, Ranking, chances, limits, wrong
 from nn.practice.residuals import Features
 from nn.recipes import recipe_of
 from nn.sharing import banks_of
@@ -385,29 +386,64 @@ def test_tau_compares_at_equal_budgets_only():
     assert len(found.pairs) == 6
 
 
-def test_tau_is_kendalls_where_there_is_one_budget():
+def test_tau_is_kendalls_where_nothing_is_tied():
     from scipy.stats import kendalltau
 
-    random = np.random.default_rng(0)
-    x, y = random.integers(0, 6, (2, 12)).astype(float)
+    x, y = (np.random.default_rng(seed).permutation(12).astype(float) for seed in (0, 1))
     found = a_ranking(-x, y, [4.0] * 12)
     assert found.tau == pytest.approx(kendalltau(x, y).statistic, rel=2**8 * EPS, abs=0)
 
 
 def test_noise_without_end_is_the_worst_and_ties_with_its_like():
     found = a_ranking([inf, inf, 1.0, 2.0], [0.1, 0.2, 0.9, 0.8], [4.0] * 4)
-    # 5 pairs in order, one tied in noise: 5 / sqrt(5 * 6)
-    assert found.tau == pytest.approx(5 / np.sqrt(30), rel=2**4 * EPS, abs=0)
+    assert (found.wrong, found.tau) == (0.5, 1 - 1 / 6)  # five pairs in order, one tied in noise
 
 
-def test_permutations_reach_a_perfect_ranking_as_often_as_they_must():
+@pytest.mark.parametrize("sizes", [(3,), (2, 3), (4, 2), (1, 4)])
+def test_wrong_pairs_of_random_orders_are_those_of_all_orders(sizes):
+    counts = Counter(
+        sum(sum(a > b for a, b in combinations(order, 2)) for order in orders)
+        for orders in product(*(permutations(range(size)) for size in sizes))
+    )
+    every = [Fraction(counts[k], counts.total()) for k in range(max(counts) + 1)]
+    assert chances(sizes) == pytest.approx([float(chance) for chance in every], rel=2**6 * EPS, abs=0)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2.5, 5, 9.5, 10])
+def test_limits_are_where_so_many_wrong_pairs_would_be_rare(count):
+    """By definition, with Mallows' model summed over all 120 orders of five methods."""
+    low, high = limits(count, chances([5]))
+    found = Counter(sum(a > b for a, b in combinations(order, 2)) for order in permutations(range(5)))
+    for q in np.geomspace(1e-3, 1e3, 121):
+        weight = {k: number * q**k for k, number in found.items()}
+        whole = sum(weight.values())
+        share = sum(k * each for k, each in weight.items()) / whole / 10
+        few = sum(each for k, each in weight.items() if k <= np.ceil(count)) / whole
+        many = sum(each for k, each in weight.items() if k >= np.floor(count)) / whole
+        assert (low <= share <= high) == (few >= 0.025 and many >= 0.025)
+
+
+def test_a_perfect_order_of_few_says_what_it_can_and_of_fewer_nothing():
+    low, high = limits(0, chances([FEW]))
+    assert low == 0
+    assert WRONG < high < 0.5
+    assert limits(0, chances([FEW - 1]))[1] > 0.5
+    assert limits(0, chances([FEW + 2]))[1] < WRONG
+
+
+def test_a_random_order_does_as_well_as_often_as_it_must():
     found = a_ranking([1, 2, 3, 4], [0.4, 0.3, 0.2, 0.1], [4.0] * 4)
-    hits = Permuted(found, found.tau)(0, 24000, "numpy")
-    assert set(hits) == {0.0, 1.0}
-    assert abs(hits.sum() - 1000) <= 5 * np.sqrt(1000)  # 24 orders alike; five standard deviations
-    turned = tau(found.pairs, -found.accuracy, found.accuracy)
-    assert turned == -1.0
-    assert Permuted(found, float(turned))(0, 100, "numpy").tolist() == [1.0] * 100
+    assert found.chance == pytest.approx(1 / 24, rel=2**4 * EPS, abs=0)
+    assert wrong(found.pairs, -found.accuracy, found.accuracy) == 6
+
+
+def test_seeds_that_agree_are_no_bound_for_what_a_prediction_can_do():
+    cells = [
+        Cell(4.0, f"m{k}", True, -k, {0: k + noise, 1: k - noise})
+        for k, noise in enumerate([0, 2, -2, 2, -2, 0])
+    ]
+    found = Ranking("made", "it", tuple(cells))
+    assert found.tau == 1 > found.itself
 
 
 # --------------------------------------------------------------------------------------- imbalance
@@ -441,7 +477,9 @@ def runs(blobs, tmp_path_factory):
     """A dense network and four ways at one budget, trained for a moment on four classes of small images."""
     folder = tmp_path_factory.mktemp("advice")
     recipe, data = recipe_of("smoke", epochs=1, batch=64), str(blobs(folder, channels=1))
-    compressions = {"dense": 1.0, "stable-rps": 10.0, "random": 10.0, "magnitude": 10.0, "smaller": 10.0}
+    compressions = {"dense": 1.0} | dict.fromkeys(
+        ("stable-rps", "hashed", "random", "magnitude", "smaller"), 10.0
+    )
     made = {
         method.replace("-", "_"): fit(
             data, "resnet8", method, compression, recipe, out=folder / "runs", device="cpu"
@@ -452,16 +490,19 @@ def runs(blobs, tmp_path_factory):
 
 
 def test_runs_of_enough_methods_are_ranked(runs):
-    every = [runs.dense, runs.stable_rps, runs.random, runs.magnitude, runs.smaller]
-    found = practice(every, ["ranking"], quick=True)
+    every = runs.folder / "runs"
+    found = practice([every], ["ranking"], quick=True)
     (verdict,) = found.report.verdicts
-    assert (verdict.claim, verdict.relation, verdict.predicted) == ("ranking", "at most", 0.05)
+    assert (verdict.claim, verdict.relation, verdict.predicted) == ("ranking", "at most", WRONG)
+    low, high = verdict.interval
+    assert verdict.status == "confirmed" if high <= WRONG else "refuted" if low > WRONG else "inconclusive"
+    assert low <= verdict.measured <= high
     assert [plate.name for plate in found.plates["ranking"]] == ["ranking"]
     assert "Noise is that put into the dense run" in found.claims[0].remarks
-    (mutant,) = practice(every, ["ranking"], quick=True, mutants=True).report.verdicts
+    (mutant,) = practice([every], ["ranking"], quick=True, mutants=True).report.verdicts
     assert mutant.status == "refuted"
-    with pytest.raises(ArgumentError, match="4 methods or more at one compression"):
-        practice(every[:3], ["ranking"], quick=True)
+    with pytest.raises(ArgumentError, match="5 methods or more at one compression"):
+        practice([runs.dense, runs.stable_rps, runs.random], ["ranking"], quick=True)
 
 
 @pytest.fixture(scope="module")
@@ -523,8 +564,7 @@ def test_the_command_takes_weights_from_a_file_in_every_form(runs, call, tmp_pat
 def test_the_command_cites_the_verdicts_of_practice(runs, call, tmp_path):
     from rpstheory.report import to_json
 
-    every = [runs.dense, runs.stable_rps, runs.random, runs.magnitude, runs.smaller]
-    report = practice(every, ["ranking"], quick=True).report
+    report = practice([runs.folder / "runs"], ["ranking"], quick=True).report
     (tmp_path / "p.json").write_text(to_json(report))
     text = call(runs.dense, "--method", "stable-rps", "--images", "16", "--verdicts", tmp_path / "p.json")
     words = " ".join(text.split())
@@ -559,6 +599,6 @@ def test_the_command_names_every_method_and_model():
     assert commands.MODELS.split(", ") == list(MODELS)
 
 
-def test_accuracies_that_are_all_tied_are_ranked_by_every_permutation_as_well():
+def test_pairs_that_are_tied_count_half():
     pairs = np.array([[0, 1], [0, 2], [1, 2]])
-    assert tau(pairs, np.arange(3.0), np.full((2, 3), 0.1)).tolist() == [0.0, 0.0]
+    assert wrong(pairs, np.arange(3.0), np.full(3, 0.1)) == 1.5
