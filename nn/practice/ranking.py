@@ -59,7 +59,7 @@ WRONG = 1 / 3  # share of pairs up to which it is a ranking still: tau = 1/3
 TAIL = 0.025  # on either side of the interval
 STEEPEST = 60.0  # of log q in Mallows' model
 PATCHES = 256
-APART = 0.03  # accuracies between two names, at least
+APART = 0.055  # of the range of accuracies, between two names at least
 TICKS = [figure * 10.0**power for power in range(-3, 7) for figure in (1, 3)]
 
 
@@ -380,20 +380,26 @@ def plate(found: Ranking, number: int) -> Plate:
 @styled
 def figure(found: Ranking) -> Figure:
     """A panel for each budget."""
-    whole, panels = blank(9.2, 3.6, ncols=len(found.strata), sharey=True, squeeze=False)
+    whole, panels = blank(9.2, 4.2, ncols=len(found.strata), sharey=True, squeeze=False)
+    ends = [value for cell in found.cells for value in cell.accuracies.values()]
+    step = APART * (max(ends) - min(ends) or 1.0)
     for axes, stratum in zip(panels[0], found.strata, strict=True):
-        cells = sorted((found.cells[place] for place in stratum), key=lambda cell: cell.accuracy)
+        cells = sorted((found.cells[place] for place in stratum), key=lambda cell: -cell.accuracy)
         finite = [cell.noise for cell in cells if np.isfinite(cell.noise)]
         edge = 2 * max(finite, default=1.0)
-        below = -1.0
+        name = max(ends) + step
         for cell in cells:
             x, y = min(cell.noise, edge), cell.accuracy
-            color, below = BLUE if cell.shares else ORANGE, max(y, below + APART)
+            color, name = BLUE if cell.shares else ORANGE, min(y, name - step)
             axes.plot([x, x], [min(cell.accuracies.values()), max(cell.accuracies.values())],
                       color=color, linewidth=0.8)  # fmt: skip
             axes.plot(x, y, marker="o" if np.isfinite(cell.noise) else ">", color=color, markersize=4.5)
-            axes.annotate(cell.method, (x, below), xytext=(5, -2), textcoords="offset points",
+            axes.annotate(cell.method, (x, name), xytext=(8, -2), textcoords="offset points",
                           annotation_clip=False, color=INK, fontsize=7)  # fmt: skip
+            if name < y:
+                axes.annotate("", (x, y), xytext=(x, name), color=MUTED, annotation_clip=False,
+                              arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.5,
+                                          "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0)})  # fmt: skip
         axes.set_xscale("log")
         ticks_in_words(axes.xaxis, TICKS)
         axes.set_title(f"{cells[0].budget:g}x")
