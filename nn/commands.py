@@ -13,6 +13,7 @@ import typer
 from nn.options import Root, options_in
 from nn.records import (
     BROKEN,
+    RESULT,
     UNFINISHED,
     Record,
     is_text,
@@ -34,7 +35,6 @@ DATA = "digits, cifar10, cifar100, tiny-imagenet, topics"
 MODELS = "resnet8, resnet20, resnet32, resnet44, resnet56, resnet18, vgg11, vgg13, vgg16, vit, decoder"
 METHODS = "dense, stable-rps, roast, robe, hashed, random, magnitude, snip, grasp, synflow, ltr, smaller"
 RECIPES = "paper, synflow, short, smoke, transformer"
-COMPRESSION = 10.0  # of every method but dense, where none is given
 STYLES = {"diverged": "yellow", UNFINISHED: "dim", BROKEN: "red"}
 
 Data = Annotated[str, typer.Option("--data", help=f"One of {DATA}; or a path.")]
@@ -98,15 +98,13 @@ def train(
     given = options_in("train", "--option", option or (), "scaler=v1")
     changes = options_in("train", "--set", set_ or (), "ema=0.999")
     changes |= {name: value for name, value in (("lr", lr), ("epochs", epochs)) if value is not None}
-    with _watched("train", data, quiet=json) as watch:
+    with _watched("train", data, held_out, quiet=json) as watch:
         from nn.fitting import fit
         from nn.recipes import recipe_of
 
-        whole = 1.0 if method == "dense" else COMPRESSION
         fitted = fit(
-            data, model, method, whole if compression is None else compression, recipe_of(recipe, **changes),
-            seed=seed, out=out, options=given, held_out=held_out, root=root, watch=watch,
-            tensorboard=tensorboard,
+            data, model, method, compression, recipe_of(recipe, **changes), seed=seed, out=out, options=given,
+            held_out=held_out, root=root, watch=watch, tensorboard=tensorboard,
         )  # fmt: skip
     if fitted.rank == 0:
         record = read(fitted.folder)
@@ -123,7 +121,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Test the final weights of a run, or their average if it has one, and say what they cost."""
-    with _watched("eval", "", quiet=True):
+    with _watched("eval", quiet=True):
         from nn.evaluation import evaluate as test
 
         found = test(run, data, root=root)
@@ -181,29 +179,37 @@ def reproduce(
     run: Run,
     out: Annotated[Path, typer.Option("--out", help="Folder for the repetition.")] = Path("reproduced"),
     root: Root = None,
+    json: Json = False,
 ) -> None:
-    """Run a recorded configuration again, from nothing, and compare.
+    """Run a recorded configuration again, from nothing, and compare; the same command goes on after a stop.
 
-    Exit status: 0 the same numbers and the same bits, 1 something differs, 2 bad usage.
+    Exit status: 0 the same numbers and the same bits, 1 something differs, 2 bad usage, 130 interrupted.
     """
     record = read(run)
     if record.status == UNFINISHED:
         raise ArgumentError(f"reproduce: {run} is not finished; rps train goes on with it")
-    if (out / record.folder.name).exists():
-        raise ArgumentError(f"reproduce: {out / run.name} exists; remove it, or pass another --out")
-    with _watched("reproduce", record.configuration["data"], quiet=False) as watch:
-        from nn.evaluation import recipe_in
+    how = record.configuration
+    with _watched("reproduce", how["data"], how["held_out"], quiet=json) as watch:
+        from nn.evaluation import circumstances, differences, recipe_in
         from nn.fitting import fit
+        from nn.runs import Configuration
 
-        how = record.configuration | {"recipe": recipe_in(record)}
-        again = read(fit(out=out, root=root, watch=watch, **how).folder)
-        from nn.evaluation import circumstances, differences
-
-        found, around = differences(record, again), circumstances(record, again)
-    typer.echo(f"{_said(record)}\n{_said(again)}")
-    typer.echo(f"different: {', '.join(found)}" if found else "the same, to the last bit of the weights")
-    if around:
-        typer.echo(f"not the same for both: {', '.join(around)}")
+        again = how | {"recipe": recipe_in(record)}
+        folder = out / Configuration(**again).key
+        if (folder / RESULT).exists():
+            raise ArgumentError(
+                f"reproduce: {folder} holds such a run, and it is finished; remove it, or pass another --out"
+            )
+        other = read(fit(out=out, root=root, watch=watch, **again).folder)
+        found, around = differences(record, other), circumstances(record, other)
+    if json:
+        runs = {"recorded": record.to_json(), "again": other.to_json()}
+        typer.echo(writer.dumps(runs | {"different": found, "circumstances": around}))
+    else:
+        typer.echo(f"{_said(record)}\n{_said(other)}")
+        typer.echo(f"different: {', '.join(found)}" if found else "the same, to the last bit of the weights")
+        if around:
+            typer.echo(f"not the same for both: {', '.join(around)}")
     raise typer.Exit(int(bool(found)))
 
 
@@ -211,10 +217,11 @@ def _said(record: Record) -> str:
     """A run in one line."""
     row = record.to_row()
     what = f"{row['data']} {row['model']} {row['method']} {ratio_of(row)}x {row['recipe']}"
+    where = "held out " if row["held_out"] else ""
     reached = (
         ""
         if row["accuracy"] is None
-        else f"{row['accuracy']:.2%}{_hard(row['perplexity'])} in {row['seconds']:.0f} s"
+        else f"{where}{row['accuracy']:.2%}{_hard(row['perplexity'])} in {row['seconds']:.0f} s"
     )
     ending = f"{row['status']}: {'; '.join(filter(None, (reached, row['remark'])))}"
     return f"{row['run']}  {what} seed {row['seed']}  {ending}"
@@ -258,32 +265,39 @@ def _print_table(rows: list[dict[str, Any]], console: Any) -> None:
 
 
 @contextmanager
-def _watched(who: str, data: str, *, quiet: bool) -> Iterator[Watch]:
-    """Tells of each epoch, and shows a bar where there is a terminal."""
+def _watched(who: str, data: str = "", held_out: float = 0.0, *, quiet: bool) -> Iterator[Watch]:
+    """Tells of each epoch, and shows how far all is, and what is left, where there is a terminal."""
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    hidden = quiet or not console.is_terminal
     try:
-        with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+        with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
             task = progress.add_task("starting", total=None)
 
             def watch(row: dict[str, Any]) -> None:
                 if "epoch" not in row:
-                    progress.update(task, description=f"step {row['step']} loss {row['loss']:.3f}", advance=1)
+                    progress.update(task, total=row["whole"], completed=row["taken"], description=_step(row))
                 elif not quiet:
-                    console.print(_epoch(row, data), highlight=False)
+                    console.print(_epoch(row, data, "held out" if held_out else "test"), highlight=False)
 
             yield watch
     except KeyboardInterrupt:
         raise Stopped(f"{who}: stopped; run the same command again") from None
 
 
-def _epoch(row: dict[str, Any], data: str) -> str:
+def _step(row: dict[str, Any]) -> str:
+    ticket = f"round {row['round']}/{row['rounds'] - 1} " if row["rounds"] > 1 else ""
+    return f"{ticket}epoch {row['epoch_of']}/{row['epochs']} loss {row['loss']:.3f}"
+
+
+def _epoch(row: dict[str, Any], data: str, part: str = "test") -> str:
     hard = perplexity_of(row["test_loss"]) if is_text(data) else None
     return (
         f"round {row['round']} epoch {row['epoch']}: train {row['train_accuracy']:.2%}, "
-        f"test {row['test_accuracy']:.2%}{_hard(hard)}, {row['seconds']:.1f} s"
+        f"{part} {row['test_accuracy']:.2%}{_hard(hard)}, {row['seconds']:.1f} s"
     )
 
 

@@ -13,21 +13,20 @@ from typing import Any
 
 import torch
 import torch.nn as tnn
-from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
 from nn.budget import Budget, budget
 from nn.data import feed
 from nn.methods import SHARING, Builder, prepare
 from nn.models.registry import build
-from nn.pruning import Masks, masked
+from nn.pruning import masked, masks_in
 from nn.recipes import Recipe
 from nn.records import Record, perplexity_of, read
+from nn.runs import model_in, tensors_of
 from nn.training import Training
 from rpstheory import __version__
 from rpstheory.errors import ArgumentError, DataError, ResumeError, RpsError
 
-_MASK = ".0.mask"
 _COMPARED = ("status", "remark", "test_loss", "test_accuracy", "collapsed", "budget")
 
 
@@ -159,7 +158,7 @@ def _bits(state: Path) -> dict[str, tuple[torch.dtype, tuple[int, ...], bytes]]:
             tuple(value.shape),
             value.contiguous().view(-1).view(torch.uint8).numpy().tobytes(),
         )
-        for name, value in _tensors(state).items()
+        for name, value in tensors_of(state).items()
     }
 
 
@@ -187,15 +186,8 @@ def state_of(record: Record) -> bytes:
         DataError: If it cannot be read.
     """
     state = record.folder / f"round-{record.rows[-1]['round']}" / "state.safetensors"
-    _tensors(state)
+    tensors_of(state)
     return state.read_bytes()
-
-
-def _tensors(state: Path) -> dict[str, torch.Tensor]:
-    try:
-        return safetensors.load(state.read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"eval: {state} cannot be read ({error}); run it again") from None
 
 
 def model_of(make: Builder, how: dict[str, Any], state: bytes) -> tnn.Module:
@@ -204,14 +196,4 @@ def model_of(make: Builder, how: dict[str, Any], state: bytes) -> tnn.Module:
         torch.manual_seed(how["seed"])
         if how["method"] in (*SHARING, "smaller"):
             return prepare(how["method"], make, how["compression"], seed=how["seed"], options=how["options"])
-        return masked(make(1.0), _masks(state))
-
-
-def _masks(state: bytes) -> Masks:
-    """The masks that lie among the weights."""
-    found = {}
-    for key, value in safetensors.load(state).items():
-        if key.startswith("model.") and key.endswith(_MASK):
-            prefix, _, local = key.removeprefix("model.").removesuffix(_MASK).rpartition("parametrizations.")
-            found[prefix + local] = value
-    return found
+        return masked(make(1.0), masks_in(model_in(safetensors.load(state))))

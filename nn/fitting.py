@@ -23,6 +23,7 @@ from nn.runs import Configuration, Result, Run, Watch
 from nn.training import Batch
 from rpstheory.errors import ArgumentError, KindError, MissingError, ShapeError
 
+COMPRESSION = 10.0  # of every method but dense, where none is given
 PER_CLASS = 10  # images, or tokens of a text, that a score of pruning looks at
 AT_ONCE = 64  # of them in memory
 _SCORED = 2  # a stream beside those of nn.data.batches
@@ -49,7 +50,7 @@ def fit(
     data: str = "digits",
     model: str = "resnet8",
     method: str = "stable-rps",
-    compression: float = 10.0,
+    compression: float | None = None,
     recipe: str | Recipe = "smoke",
     *,
     seed: int = 0,
@@ -67,7 +68,8 @@ def fit(
         data: Name or path, as for :func:`nn.data.load`.
         model: A name of :data:`nn.models.registry.MODELS`.
         method: One of :data:`nn.methods.METHODS`.
-        compression: Compressible weights over cells, or over weights kept; 1 is all there is to dense.
+        compression: Compressible weights over cells, or over weights kept; if left out 10, and 1 for dense,
+            which has no other.
         recipe: A name of :data:`nn.recipes.RECIPES`, or a recipe.
         seed: Of init, mapping, order and augmentation.
         out: Folder of all runs; this one's is named by the hash of its configuration.
@@ -93,6 +95,8 @@ def fit(
             f"train: recipe={recipe!r} came; the name of a recipe, or an nn.recipes.Recipe, is needed"
         )
     how = recipe_of(recipe) if isinstance(recipe, str) else recipe
+    if compression is None:
+        compression = 1.0 if method == "dense" else COMPRESSION
     path = str(data) not in DATASETS and Path(data).exists()
     place = str(Path(data).resolve() if path else data)
     configuration = Configuration(place, model, method, compression, how, seed, options or {}, held_out)
@@ -126,7 +130,7 @@ class _Source:
         return self.feed.test()
 
     def scored(self) -> list[Batch]:
-        """Ten images of each class as they are, all that there are in a smaller class; chosen by the seed.
+        """Ten images of each class as they are, all that there are in a smaller class; by the seed, shuffled.
 
         Of a text, as many windows as have ten tokens for each class.
         """
@@ -137,7 +141,8 @@ class _Source:
         if train.dataset.text:
             chosen = order[: -(-PER_CLASS * len(train.dataset.classes) // labels.shape[1])]
         else:
-            chosen = np.concatenate([order[labels == label][:PER_CLASS] for label in np.unique(labels)])
+            of_each = [np.flatnonzero(labels == label)[:PER_CLASS] for label in np.unique(labels)]
+            chosen = order[np.sort(np.concatenate(of_each))]
         return list(Batches(train.dataset, min(AT_ONCE, len(chosen)), rows=chosen).in_order())
 
 
@@ -208,7 +213,7 @@ def _also_tensorboard(folder: Path, watch: Watch) -> Watch:
         if number not in writers:  # what a killed start told of later steps is taken back
             place = folder / "tensorboard" / f"round-{number}"
             writers[number] = SummaryWriter(str(place), purge_step=step)
-        for name in row.keys() - {"round", "step", "epoch"}:
+        for name in row.keys() - {"round", "step", "epoch"} if "epoch" in row else ("loss",):
             writers[number].add_scalar(name, row[name], step)
         if "epoch" in row:
             writers[number].flush()

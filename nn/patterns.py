@@ -69,6 +69,6 @@ def one_of(owner: str, argument: str, name: str, known: Iterable[str]) -> str:
     names = list(known)
     if name not in names:
         near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ArgumentError(f"{owner}: {argument}={name!r} came; {hint}One of {', '.join(names)} is needed")
+        hint = f"did you mean {near[0]!r}? One" if near else "one"
+        raise ArgumentError(f"{owner}: {argument}={name!r} came; {hint} of {', '.join(names)} is needed")
     return name

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from math import cos, isfinite, pi
-from typing import Literal
+from typing import Any, Literal
 
 from nn.patterns import one_of
 from rpstheory.errors import ArgumentError, KindError
@@ -169,14 +169,31 @@ RECIPES = {
 }  # fmt: skip
 
 
-def recipe_of(name: str, **changes: object) -> Recipe:
+def changed(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields but lr and epochs in which a recipe is not the one of its name, or, if there is none, plain.
+
+    Args:
+        recipe: Its fields by name, as they are recorded.
+    """
+    known = RECIPES.get(recipe["name"], Recipe("plain", 1))
+    usual = asdict(known) | {"drops": list(known.drops)}
+    usual |= {field: recipe[field] for field in ("name", "lr", "epochs")}
+    return {field: value for field, value in recipe.items() if value != usual.get(field)}
+
+
+def recipe_of(name: str, /, **changes: object) -> Recipe:
     """A named recipe with some fields changed.
 
     Raises:
         KindError: If a field is of the wrong kind.
-        ArgumentError: If there is none of this name, or a field is unknown or out of range.
+        ArgumentError: If there is none of this name, or a field is unknown, out of range or the name.
     """
     recipe = RECIPES[one_of("train", "recipe", name, RECIPES)]
+    if "name" in changes:
+        raise ArgumentError(
+            f"recipe: name={changes['name']!r} came; a recipe that is changed keeps its name, and what was "
+            "changed is shown beside it; leave the name out"
+        )
     for field in changes:
         one_of("recipe", "field", field, recipe.__dataclass_fields__)
     drops = changes.get("drops")

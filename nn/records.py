@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nn.patterns import one_of
+from nn.recipes import changed
 from rpstheory.errors import DataError
 from rpstheory.report.numbers import duration
 
@@ -78,10 +79,11 @@ class Record:
             "held_out": float(how["held_out"]),
             "model": how["model"],
             "method": how["method"],
-            "options": " ".join(f"{name}={value}" for name, value in sorted(how["options"].items())),
+            "options": _assigned(how["options"]),
             "compression": float(how["compression"]),
             "reached": budget.get("compression"),
             "recipe": recipe["name"],
+            "set": _assigned(changed(recipe)),
             "lr": float(recipe["lr"]),
             "seed": int(how["seed"]),
             "round": last["round"],
@@ -135,7 +137,7 @@ def rows_of(folder: Path, wanted: Row) -> list[Row]:
 
     Args:
         folder: Or that of a single run.
-        wanted: Values that columns must have; None is any.
+        wanted: Values that columns must have, as they are or as they are shown; None is any.
 
     Raises:
         DataError: If there are no runs.
@@ -146,8 +148,9 @@ def rows_of(folder: Path, wanted: Row) -> list[Row]:
         raise DataError(f"runs: {folder} holds no runs; rps train --out {folder} makes one")
     for column, value in wanted.items():
         if value is not None:
-            one_of("runs", column, value, dict.fromkeys(str(row[column]) for row in rows if column in row))
-            rows = [row for row in rows if str(row.get(column)) == value]
+            names = [_names(row, column) for row in rows]
+            one_of("runs", column, value, dict.fromkeys(name for each in names for name in each))
+            rows = [row for row, each in zip(rows, names, strict=True) if value in each]
     return sorted(rows, key=_order)
 
 
@@ -176,7 +179,7 @@ def _read(folder: Path) -> Record:
         folder / METRICS,
     )
     record = Record(
-        folder,
+        folder.resolve(),
         begun["version"],
         begun.get("code", ""),
         begun.get("data", ""),
@@ -202,11 +205,29 @@ def _brief(error: Exception) -> str:
 
 
 def _name(run: Path, folder: Path) -> str:
-    return run.name if run == folder else str(run.relative_to(folder))
+    return run.resolve().name if run == folder else str(run.relative_to(folder))
+
+
+def _names(row: Row, column: str) -> tuple[str, ...]:
+    """What a value may be called: of data the name of the file, what the table shows, and the path."""
+    if column not in row:
+        return ()
+    return (Path(row[column]).name, _data(row), row[column]) if column == "data" else (str(row[column]),)
+
+
+def _assigned(values: Row) -> str:
+    """Names and values as ``--option`` and ``--set`` take them."""
+    texts = {
+        name: value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+        for name, value in sorted(values.items())
+    }
+    return " ".join(f"{name}={text}" for name, text in texts.items())
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    names = ("data", "model", "recipe", "held_out", "compression", "method", "options", "lr", "seed", "run")
+    names = (
+        "data", "model", "recipe", "set", "held_out", "compression", "method", "options", "lr", "seed", "run",
+    )  # fmt: skip
     return row["status"] == BROKEN, *(row.get(name, "") for name in names)
 
 
@@ -262,6 +283,7 @@ COLUMNS = (
     Column("method", lambda row: f"{row['method']} {row['options']}".strip()),
     Column("n/m", ratio_of, right=True),
     Column("recipe", lambda row: row["recipe"]),
+    Column("set", lambda row: row["set"]),
     Column("lr", lambda row: f"{row['lr']:g}", right=True),
     Column("seed", lambda row: f"{row['seed']}", right=True),
     Column("epochs", _epochs, right=True),
@@ -280,8 +302,9 @@ LEAST: tuple[str, ...] = (
     "ratio",
     "data",
     "epochs",
+    "set",
 )  # left out first where there is no room
-SOMETIMES = ("perplexity", "remark")  # left out where no run has one
+SOMETIMES = ("set", "perplexity", "remark")  # left out where no run has one
 ALWAYS = ("run", "status", "remark")  # what a broken run has as well
 GAP = 2
 
@@ -306,7 +329,7 @@ def lines(rows: Sequence[Row], room: int | None = None) -> tuple[list[str], list
     out = list(empty)
     for name in LEAST:
         inside = [width[c.name] + GAP for c in COLUMNS if c.name not in (*out, "remark")]
-        if room is not None and sum(inside) - GAP > room:
+        if name not in empty and room is not None and sum(inside) - GAP > room:
             out.append(name)
     shown = [column for column in COLUMNS if column.name not in out]
     text = []

@@ -41,12 +41,12 @@ from safetensors import torch as safetensors
 
 import nn
 import rpstheory
-from nn.budget import budget
+from nn.budget import budget, parameters_in
 from nn.methods import ALL, METHODS, SHARING, Builder, planned, prepare
 from nn.patterns import one_of
 from nn.pruning import METHODS as PRUNING
-from nn.pruning import Masks, keep_largest, masked, masks_of, prune
-from nn.pruning.masks import collapsed
+from nn.pruning import collapsed, keep_largest, masked, masks_in, masks_of, prune
+from nn.pruning.masks import own_name
 from nn.recipes import Recipe
 from nn.sharing import share
 from nn.tiles import roast
@@ -60,13 +60,22 @@ LOOKING_ON = (  # parts of nn that make no number of a run
     "advice", "commands.py", "cross_layer", "evaluation.py", "exporting.py", "plotting.py", "practice",
     "records.py", "study",
 )  # fmt: skip
+EXACT = 2**53  # whole numbers below are floats too
 PATIENCE = 20.0  # seconds of work after which a state is written, at the end of a step
 TOLD = 0.05  # a smaller model further from its budget is remarked upon
 
-GIVEN = (  # arguments of nn.share and nn.prune that a configuration says elsewhere, or no record can hold
-    "model", "method", "compression", "budget_params", "budget_bytes", "batches", "loss", "importance",
-    "seed", "inplace",
-)  # fmt: skip
+GIVEN = {  # arguments of nn.share and nn.prune that are no options of a run, and what there is in their place
+    "model": "pass it as model (--model)",
+    "method": "pass it as method (--method)",
+    "compression": "pass it as compression (--compression)",
+    "budget_params": "pass a compression (--compression)",
+    "budget_bytes": "pass a compression (--compression)",
+    "seed": "pass it as seed (--seed)",
+    "batches": "they are taken from the data (--data)",
+    "loss": "it is cross-entropy",
+    "importance": "no record can hold it",
+    "inplace": "the model is the run's own",
+}
 RATE, REWIND = 0.5, 0  # of lottery tickets, where the options say nothing else
 TICKETS: dict[str, float] = {"rate": RATE, "rewind": REWIND}
 
@@ -80,7 +89,18 @@ def usual(method: str) -> dict[str, Any]:
         return {}
     called: Callable[..., Any] = prune if method in PRUNING else roast if method == "roast" else share
     own = {name: each.default for name, each in signature(called).parameters.items() if name not in GIVEN}
-    return own | ALL | SHARING.get(method, {})
+    passes = {"passes": PRUNING[method].passes} if method in PRUNING else {}
+    return _plain(own | passes | ALL | SHARING.get(method, {}))
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """As JSON holds them, with whole numbers as such: 2.0 is 2."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        return int(value) if value.is_integer() and abs(value) < EXACT else value
+
+    return json.loads(json.dumps(options), parse_float=number)
 
 
 @dataclass(frozen=True)
@@ -126,11 +146,13 @@ class Configuration:
             raise ArgumentError(f"train: held_out={self.held_out} came; a share below 1 is needed")
         if not 0 <= self.seed < 2**63:
             raise ArgumentError(f"train: seed={self.seed} came; 0 … 2^63 - 1 is needed")
-        self._check_options()
-        known = usual(self.method)
-        left = {name: value for name, value in self.options.items() if not _same(value, known.get(name, ...))}
+        options, known = self._options(), usual(self.method)
+        if self.method == "ltr":
+            _check_tickets(options)
+        left = {name: value for name, value in options.items() if not _same(value, known.get(name, ...))}
         object.__setattr__(self, "options", left)
         object.__setattr__(self, "compression", float(self.compression))
+        object.__setattr__(self, "held_out", float(self.held_out))
 
     def _check_kinds(self) -> None:
         """Do nothing if every number is one.
@@ -148,41 +170,27 @@ class Configuration:
             if isinstance(value, bool) or not isinstance(value, kinds):
                 raise KindError(f"train: {name}={value!r} came; {wanted} is needed")
 
-    def _check_options(self) -> None:
-        """Do nothing if they can be written down, and are known where no other function says so.
+    def _options(self) -> dict[str, Any]:
+        """As they are written down.
 
         Raises:
             KindError: If one is not made of plain numbers and words.
-            ArgumentError: If one is unknown, or out of range.
+            ArgumentError: If one is given elsewhere, or the method has none.
         """
         try:
-            json.dumps(self.options)
-        except (TypeError, ValueError) as error:
+            options = _plain(self.options)
+        except (TypeError, ValueError, RecursionError) as error:
             raise KindError(
                 f"train: options={self.options!r} came, which no record can hold ({error}); pass numbers "
                 "and names"
             ) from None
-        if self.method in ("dense", "smaller") and self.options:
-            raise ArgumentError(f"train: options={self.options!r} came; {self.method} has none")
-        if self.method == "ltr":
-            self._check_tickets()
-
-    def _check_tickets(self) -> None:
-        """Do nothing if lottery tickets can be drawn so, whatever the data.
-
-        Raises:
-            KindError: If the rewind step is no whole number.
-            ArgumentError: If an option is unknown, or out of range.
-        """
-        for name in self.options:
-            one_of("train", "option", name, TICKETS)
-        rate, step = (self.options.get(name, usual) for name, usual in TICKETS.items())
-        if isinstance(step, bool) or not isinstance(step, int):
-            raise KindError(f"train: rewind={step!r} came; the number of a step is needed")
-        if step < 0:
-            raise ArgumentError(f"train: rewind={step} came; a step, 0 or more, is needed")
-        if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
-            raise ArgumentError(f"train: rate={rate!r} came for ltr; a share between 0 and 1 is needed")
+        for name in (name for name in GIVEN if name in options):
+            raise ArgumentError(
+                f"train: option {name}={options[name]!r} came, which is none of a method; {GIVEN[name]}"
+            )
+        if self.method in ("dense", "smaller") and options:
+            raise ArgumentError(f"train: options={options!r} came; {self.method} has none")
+        return options
 
     def to_json(self) -> str:
         """One text for one configuration."""
@@ -192,6 +200,24 @@ class Configuration:
     def key(self) -> str:
         """Its hash, the name of its folder."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:HASHED]
+
+
+def _check_tickets(options: dict[str, Any]) -> None:
+    """Do nothing if lottery tickets can be drawn so, whatever the data.
+
+    Raises:
+        KindError: If the rewind step is no whole number.
+        ArgumentError: If an option is unknown, or out of range.
+    """
+    for name in options:
+        one_of("train", "option", name, TICKETS)
+    rate, step = (options.get(name, usual) for name, usual in TICKETS.items())
+    if isinstance(step, bool) or not isinstance(step, int):
+        raise KindError(f"train: rewind={step!r} came; the number of a step is needed")
+    if step < 0:
+        raise ArgumentError(f"train: rewind={step} came; a step, 0 or more, is needed")
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+        raise ArgumentError(f"train: rate={rate!r} came for ltr; a share between 0 and 1 is needed")
 
 
 def _same(value: object, usual: object) -> bool:
@@ -225,7 +251,12 @@ class Result:
 
 
 Watch = Callable[[dict[str, Any]], None]
-"""Told of every step and every epoch."""
+"""Told of every step and every epoch.
+
+Of a step: its ``round``, ``step`` (of the round, from 1), ``epoch_of`` it and ``loss``; how many ``rounds``
+and ``epochs`` there are, and how many steps of the ``whole`` run are ``taken``. Of an epoch: its line of
+metrics.jsonl.
+"""
 
 
 @dataclass
@@ -284,6 +315,7 @@ class Run:
         if done.exists():
             return _result(done)
         counts = self._counts()
+        self.rounds = 1 + len(counts)
         first = self._start(0, counts)
         with self._owned():
             self._meet()
@@ -291,7 +323,7 @@ class Run:
             places: list[str] = []
             status, remark, seconds = "finished", "", 0.0
             try:
-                for number in range(len(counts) + 1):
+                for number in range(self.rounds):
                     self._round(number, first if number == 0 else self._start(number, counts))
                     places += self.training.progress.places
             except Diverged as reason:
@@ -320,7 +352,7 @@ class Run:
             return ""
         with torch.device("meta"):
             wanted = planned(self.build(1.0), self.configuration.compression).stored_params
-        came = sum(parameter.numel() for parameter in self.training.model.parameters())
+        came = parameters_in(self.training.model)
         return f"{came:,} parameters, and the budget is {wanted:,}" if abs(came / wanted - 1) > TOLD else ""
 
     # ------------------------------------------------------------------------------------ a round
@@ -356,7 +388,7 @@ class Run:
                 self._write(folder / "rewind.safetensors", safetensors.save(held))
             epoch, index = divmod(step, self.source.steps)
             loss = training.advance(self.source.batch(epoch, index))
-            self._tell({"round": number, "step": step + 1, "loss": loss})
+            self._tell({"round": number, "step": step + 1, "loss": loss} | self._far(number, step + 1))
             now = time.monotonic()
             training.progress.seconds += now - clock
             clock, ended = now, index + 1 == self.source.steps
@@ -390,6 +422,14 @@ class Run:
         """Wait for the other processes."""
         if self.world > 1:
             dist.barrier()
+
+    def _far(self, number: int, step: int) -> dict[str, Any]:
+        """How far the run is after a step of a round; rounds after the first begin at the rewind step."""
+        epochs, steps = self.configuration.recipe.epochs, self.source.steps
+        later = epochs * steps - self._rewind
+        taken, whole = number * later + step, (self.rounds - 1) * later + epochs * steps
+        epoch = 1 + (step - 1) // steps
+        return {"rounds": self.rounds, "epochs": epochs, "epoch_of": epoch, "taken": taken, "whole": whole}
 
     def _place(self) -> str:
         kind = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
@@ -446,21 +486,12 @@ class Run:
             model = self.build(1.0)
         if number == 0:
             return model
-        masks: Masks | None = None
-        for earlier, count in enumerate(counts[:number]):
-            masks = keep_largest(self._final(model, earlier, masks), count, masks)
-        model.load_state_dict(_tensors(self.folder / "round-0" / "rewind.safetensors"))
-        return masked(model, masks or {})
-
-    def _final(self, model: tnn.Module, number: int, masks: Masks | None) -> dict[str, torch.Tensor]:
-        """Magnitudes of the compressible weights at the end of a round."""
-        tensors = _tensors(self.folder / f"round-{number}" / "state.safetensors")
-        found = {}
-        for weight in planned(model, 1).groups[0].weights:
-            prefix, _, local = weight.name.rpartition(".")
-            key = weight.name if masks is None else f"{prefix}.parametrizations.{local}.original"
-            found[weight.name] = tensors[f"model.{key}"].abs()
-        return found
+        before = model_in(tensors_of(self.folder / f"round-{number - 1}" / "state.safetensors"))
+        final = {own_name(name): value for name, value in before.items()}
+        sizes = {w.name: final[w.name].abs() for w in planned(model, 1).groups[0].weights}
+        masks = keep_largest(sizes, counts[number - 1], masks_in(before) or None)
+        model.load_state_dict(tensors_of(self.folder / "round-0" / "rewind.safetensors"))
+        return masked(model, masks)
 
     # -------------------------------------------------------------------------------- the folder
 
@@ -576,11 +607,23 @@ def _read(path: Path) -> bytes:
         raise DataError(f"train: {path} cannot be read ({error.strerror}); remove its folder") from None
 
 
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
+def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    """What a file in the folder of a run holds.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
     try:
-        return safetensors.load(_read(path))
-    except SafetensorError as error:
-        raise DataError(f"train: {path} cannot be read ({error}); remove the folder of the run") from None
+        return safetensors.load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"run: {path} cannot be read ({error}); remove the folder of the run, and train again"
+        ) from None
+
+
+def model_in(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of the model in those of a state, by their names in it."""
+    return {name.removeprefix("model."): each for name, each in state.items() if name.startswith("model.")}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -28,8 +28,7 @@ import torch
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 import nn
-from nn.practice.practising import practice
-from nn.practice.trained import trained
+from nn.practice import practice, trained
 from rpstheory import Fold, expected_linear_residual
 
 plt.style.use("house.mplstyle")

@@ -37,8 +37,8 @@ CLAIMS = {  # names of claims of practice, the parts that check them, and what t
     "ranking": ("ranking", "less noise goes with higher accuracy after training"),
 }
 UNTRAINED = (
-    "Noise is what is lost before anything is trained again; that less of it trains better has not been shown "
-    "(docs/practice.md), and rps practice RUN… --part ranking looks at runs of your own"
+    "Noise is what is lost before anything is trained again; that less of it trains better has not been "
+    "shown (docs/practice.md), and rps practice RUN… --part ranking looks at runs of your own"
 )
 
 

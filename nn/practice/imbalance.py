@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from nn.practice.trained import Trained
+    from nn.practice.network import Trained
     from rpstheory.claim import Verdict
 
 TAILS, FEW_TAILS = (-2.0, -1.0, 0.0, 1.0, 2.0), (-1.0, 0.0, 1.0)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nn.bank import Bank
-    from nn.practice.trained import Trained
+    from nn.practice.network import Trained
 
 ROUNDED = 8  # operations on a coefficient before its square is added up, in float32
 LEAST = 0.01  # share of the bank that a discrepancy is relative to, at least: fewer cells are no loss

@@ -13,8 +13,8 @@ import numpy as np
 
 from nn.patterns import one_of
 from nn.practice import ranking
+from nn.practice.network import Trained, trained
 from nn.practice.part import Part
-from nn.practice.trained import Trained, trained
 from nn.records import CONFIGURATION, records_of
 from rpstheory.claim import Setting, Verdict
 from rpstheory.errors import ArgumentError

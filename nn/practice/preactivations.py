@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nn.practice.network import layers
 from nn.practice.part import Part
-from nn.practice.trained import layers
 from rpstheory.claim import Check, Claim
 from rpstheory.closed_form import inner_product_variance
 from rpstheory.kernels import cpu, inner_products, reference
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from nn.practice.trained import Layer, Trained
+    from nn.practice.network import Layer, Trained
     from rpstheory.claim import Verdict
 
     Array = NDArray[np.float64]

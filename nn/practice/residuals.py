@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from nn.practice.trained import Trained
+    from nn.practice.network import Trained
     from rpstheory.claim import Verdict
 
     Array = NDArray[np.float64]

@@ -49,7 +49,7 @@ from rpstheory.stability import effective_scaler
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from nn.practice.trained import Trained
+    from nn.practice.network import Trained
 
 SCALERS: tuple[Scaler, ...] = get_args(Scaler)
 STDS = (0.25, 1.0, 4.0)

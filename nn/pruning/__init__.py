@@ -6,7 +6,7 @@ share, in the same number: sharing in m cells and pruning to m weights stand at 
 
 from __future__ import annotations
 
-from nn.pruning.masks import Masks, collapsed, keep_largest, masked, masks_of
+from nn.pruning.masks import Masks, collapsed, keep_largest, masked, masks_in, masks_of
 from nn.pruning.methods import METHODS, prune
 
-__all__ = ["METHODS", "Masks", "collapsed", "keep_largest", "masked", "masks_of", "prune"]
+__all__ = ["METHODS", "Masks", "collapsed", "keep_largest", "masked", "masks_in", "masks_of", "prune"]

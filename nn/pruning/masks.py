@@ -15,7 +15,7 @@ from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 Masks = dict[str, torch.Tensor]
 """(shape of the weight,) bool by name of parameter: True where a weight is kept."""
 Scope = Literal["global", "layer"]
-_MASK = ".0.mask"  # of the parametrization that holds it
+_MASK = re.compile(r"(^|\.)parametrizations\.(\w+)\.0\.mask$")
 
 
 class Masked(tnn.Module):
@@ -113,11 +113,7 @@ def masks_of(model: tnn.Module) -> Masks:
 
 def masks_in(tensors: Dict[str, torch.Tensor]) -> Masks:
     """The masks that lie among the tensors of a model's state, by the name that the weight had before."""
-    return {
-        own_name(name.removesuffix(_MASK) + ".original"): value
-        for name, value in tensors.items()
-        if name.endswith(_MASK)
-    }
+    return {_MASK.sub(r"\1\2", name): value for name, value in tensors.items() if _MASK.search(name)}
 
 
 def collapsed(masks: Masks) -> list[str]:

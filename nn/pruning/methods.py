@@ -74,8 +74,8 @@ def prune(
         schedule: "exponential" keeps n^(1-t) m^t weights after a share t of the passes, "linear"
             n + t (m - n).
         scope: "global" ranks all weights together, "layer" each weight by itself.
-        mode: Of the model while it is scored. In "eval" a fresh batch norm is a product with its weight, which
-            is 1 as torch makes it, and uniform on [0, 1] in the ResNets of :mod:`nn.models`.
+        mode: Of the model while it is scored. In "eval" a fresh batch norm multiplies by its weight: 1 as
+            torch makes it, uniform on [0, 1] in the ResNets of :mod:`nn.models`.
         include: As in :func:`nn.share`.
         exclude: As in :func:`nn.share`.
         seed: Of the random score.

@@ -440,7 +440,7 @@ def write(study: Study, folder: Path, title: str, against: str | None = None) ->
         study: What was found.
         folder: Made if it is not there.
         title: Of the page.
-        against: As for :func:`sections`.
+        against: Label of the line to test others against; None: stable-rps, or the first.
 
     Returns:
         The page.

@@ -52,6 +52,15 @@ PIXELS = np.arange(6, dtype=np.uint8).reshape(2, 3)
 BATCH = dictionary(batch_label=text("one"), labels=numbers([1, 255]), data=array(PIXELS), names=texts("ab"))
 
 
+ENCODED = b"c_codecs\nencode\nq\0X\xc8\0\0\0" + b"a" * 200 + b"q\1X\6\0\0\0latin1q\2\x86R"
+AGAIN = b"h\0h\1h\2\x86R"  # the same text, encoded once more
+
+
+def doubled(times):
+    """A list that holds twice a list that holds twice …: short, and without end where it is written out."""
+    return b"]q\0" + b"".join(b"]h%cah%caq%c" % (n, n, n + 1) for n in range(times))
+
+
 class Calls:
     """What a hostile file would hold: making it out of a pickle makes a folder."""
 
@@ -124,6 +133,8 @@ HOSTILE = {
     "another constructor": b"\x80\2cnumpy.core.multiarray\nscalar\n)R.",
     "NumPy's own loader": b"\x80\2cnumpy\nload\nU\1a\x85R.",
     "a number as the function": b"\x80\2K\1)R.",
+    "many dimensions": dictionary(data=array(PIXELS, shape=(1,) * 8 + (6,))),
+    "a text that is encoded again and again": dictionary(a=ENCODED, b=AGAIN),
     "objects": dictionary(data=array(PIXELS, code=b"O8")),
     "fields": dictionary(data=array(PIXELS, code=b"V6")),
     "texts": dictionary(data=array(PIXELS, code=b"S6")),
@@ -149,6 +160,18 @@ HOSTILE = {
 def test_a_pickle_is_refused_with(content):
     with pytest.raises(Broken):
         unpickled(content)
+
+
+@pytest.mark.parametrize(
+    "name", [doubled(20), b"]" * 100_000 + b"a" * 99_999 + b"q\x14"], ids=["shared", "deep"]
+)
+def test_nothing_but_texts_is_a_name_however_long_it_would_be_written_out(name):
+    with pytest.raises(Broken, match="asks for something without a name"):
+        unpickled(b"\x80\4" + name + b"h\x14h\x14\x93.")
+
+
+def test_a_text_is_encoded_once():
+    assert unpickled(dictionary(a=ENCODED))["a"] == b"a" * 200
 
 
 @pytest.mark.parametrize("length", range(len(BATCH)))

@@ -100,6 +100,7 @@ def test_scores_of_pruning_see_ten_images_of_each_class_as_they_are(tmp_path):
     assert all(torch.equal(x, u) and torch.equal(y, v) for (x, y), (u, v) in zip(one, other, strict=True))
     labels = torch.cat([y for _, y in one])
     assert torch.equal(labels.bincount(), torch.full((10,), PER_CLASS))
+    assert len(one[0][1].unique()) == 10  # in a batch there are images of all classes
     trained_on = {image.numpy().tobytes() for x, _ in whole.train.in_order() for image in x}
     seen = [image.numpy().tobytes() for x, _ in one for image in x]
     assert trained_on.issuperset(seen)
@@ -214,6 +215,12 @@ def test_train_that_is_killed_at_any_moment_ends_with_the_same_bytes(blobs, tmp_
     for out in outs[1:]:
         assert ends(out) == whole
         assert not list(out.rglob(".*.*.*"))
+
+
+def test_dense_has_no_compression_and_the_others_ten_where_none_is_given(blobs, tmp_path):
+    data, one = blobs(tmp_path), recipe_of("smoke", epochs=1)
+    fits = [fit(data, method=method, recipe=one, out=tmp_path) for method in ("dense", "hashed")]
+    assert [fitted.configuration.compression for fitted in fits] == [1.0, 10.0]
 
 
 def test_run_that_is_in_use_is_refused(blobs, tmp_path):

@@ -27,7 +27,7 @@ from nn.practice.preactivations import (
 )
 from nn.practice.residuals import COMPRESSIONS, Features, cases
 from nn.practice.stepping import TOLERANCE, Edge, Trial, steepest
-from nn.practice.trained import Layer, layers, trained
+from nn.practice.network import Layer, layers, trained
 from nn.recipes import recipe_of
 from nn.sharing import banks_of
 from rpstheory.closed_form import norm_variance

@@ -6,6 +6,7 @@ Real runs are of 24 images a class; what is only read and drawn lies in folders 
 import csv
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -135,6 +136,12 @@ def test_eval_prints_accuracy_and_every_part_of_the_budget(call, trained):
     assert f"(recorded: {read(trained['random']).result['test_accuracy']:.2%})" in text
 
 
+def test_run_in_the_folder_where_one_is_has_its_name(call, trained, monkeypatch):
+    monkeypatch.chdir(trained["dense"])
+    assert call("eval", ".").startswith(f"{trained['dense'].name} on 40 images")
+    assert call("runs", ".").splitlines()[1].startswith(trained["dense"].name)
+
+
 def test_eval_as_json_is_the_evaluation(call, trained):
     found = json.loads(call("eval", trained["roast"], "--json"))
     assert Budget(**found["budget"]) == evaluate(trained["roast"]).budget
@@ -229,7 +236,7 @@ def several(tmp_path):
 
 def test_runs_are_a_line_each_in_columns_that_stand_below_each_other(call, several):
     head, *body = call("runs", several).splitlines()
-    assert head.split() == [c.name for c in COLUMNS if c.name != "perplexity"]  # that is of texts
+    assert head.split() == [c.name for c in COLUMNS if c.name not in ("set", "perplexity")]  # no run has one
     assert len(body) == 11
     place = head.index("status")
     assert {line[place:].split()[0] for line in body} == {"finished", "unfinished", "broken"}
@@ -265,6 +272,36 @@ def test_runs_can_be_chosen(several):
         rows_of(several, {"method": "stable"})
 
 
+def test_data_are_chosen_by_what_the_table_shows_and_by_their_path(tmp_path):
+    for held_out in (0.0, 0.2):
+        written(tmp_path, data="/far/toy.npz", held_out=held_out)
+    written(tmp_path)
+    for name, count in (("toy.npz", 2), ("/far/toy.npz", 2), ("toy.npz (held out 0.2)", 1), ("cifar10", 1)):
+        assert len(rows_of(tmp_path, {"data": name})) == count
+    with pytest.raises(
+        ArgumentError, match=r"data='toy' came; did you mean 'toy.npz'\? One of .*/far/toy.npz"
+    ):
+        rows_of(tmp_path, {"data": "toy"})
+
+
+def test_runs_that_differ_by_their_recipe_are_told_apart(call, tmp_path):
+    short = {"name": "short", "epochs": 2, "lr": 0.1, "weight_decay": 0.0005, "drops": []}
+    for changes in (
+        {},
+        {"weight_decay": 0.001, "drops": [1, 2]},
+        {"name": "own", "optimizer": "adamw", "lr": 0.3},
+    ):
+        written(tmp_path, recipe=short | changes)
+    said = {row["recipe"] + ": " + row["set"] for row in rows_of(tmp_path, {})}
+    assert said == {
+        "short: ", "short: drops=[1,2] weight_decay=0.001", "own: optimizer=adamw weight_decay=0.0005"
+    }  # fmt: skip
+    table = call("runs", tmp_path)
+    assert "  recipe  set  " in table
+    assert "  short   drops=[1,2] weight_decay=0.001  " in table
+    assert [row["set"] for row in csv.DictReader(io.StringIO(call("runs", tmp_path, "--csv")))].count("") == 1
+
+
 def test_runs_deep_in_a_folder_are_named_by_their_place(tmp_path):
     run = written(tmp_path / "one" / "two")
     assert rows_of(tmp_path, {})[0]["run"] == str(run.relative_to(tmp_path))
@@ -278,9 +315,10 @@ def test_table_leaves_columns_out_until_it_fits(several):
     most = max(map(len, whole))
     for room in range(most, 40, -7):
         text, out = lines(rows, room)
-        assert max(map(len, text)) <= room or set(out) == set(LEAST)
+        assert max(map(len, text)) <= room or set(out) == {*LEAST} - {"set"}  # which no run has
         assert out == list(LEAST[: len(out)])
-        assert text[0].split() == [c.name for c in COLUMNS if c.name not in (*out, "perplexity", "remark")]
+        empty = ("set", "perplexity", "remark")
+        assert text[0].split() == [c.name for c in COLUMNS if c.name not in (*out, *empty)]
 
 
 @pytest.mark.parametrize(
@@ -446,6 +484,8 @@ def test_help_names_what_the_registries_hold():
         (("--option", "scaler="), ArgumentError, "--option 'scaler=' came"),
         (("--option", "scaler=v1", "--option", "scaler=none"), ArgumentError, "--option scaler came twice"),
         (("--option", "sclaer=v1"), ArgumentError, "sclaer"),
+        (("--option", "seed=3"), ArgumentError, r"option seed=3 came, .* pass it as seed \(--seed\)"),
+        (("--set", "name=mine"), ArgumentError, "a recipe that is changed keeps its name"),
         (("--option", "scaler=v9"), ArgumentError, "scaler='v9' came"),
         (
             ("--method", "snip", "--option", "passes=many"),
@@ -478,8 +518,21 @@ def test_reproduce_finds_the_same_and_another_result(call, trained, tmp_path):
     other = copied(folder, tmp_path / folder.name, result=lambda p: text_changed(p, test_accuracy=0.123))
     printed = call("reproduce", other, "--out", tmp_path / "two", status=1)
     assert printed.endswith("different: test_accuracy\n")
-    with pytest.raises(ArgumentError, match=r"exists; remove it, or pass another --out"):
-        call("reproduce", folder, "--out", tmp_path / "one")
+
+
+def test_reproduce_goes_on_with_what_was_stopped_and_refuses_what_is_finished(call, trained, tmp_path):
+    folder, out = trained["random"], tmp_path / "again"
+    renamed = copied(folder, tmp_path / "renamed")
+    with pytest.raises(ArgumentError, match=f"{folder.name} holds such a run, and it is finished; remove it"):
+        call("reproduce", renamed, "--out", folder.parent)
+    call("reproduce", renamed, "--out", out)
+    (out / folder.name / "result.json").unlink()
+    state = out / folder.name / "round-0" / "state.safetensors"
+    before = state.stat().st_mtime_ns
+    found = json.loads(call("reproduce", renamed, "--out", out, "--json"))
+    assert (found["different"], found["circumstances"]) == ([], [])
+    assert (found["recorded"]["run"], found["again"]["run"]) == ("renamed", folder.name)
+    assert state.stat().st_mtime_ns == before  # no step was taken
 
 
 def test_differences_are_found_in_weights_epochs_and_remarks_and_seconds_are_none(trained, tmp_path):
@@ -530,6 +583,42 @@ def test_same_run_has_one_name_however_it_is_said(data, tmp_path, monkeypatch):
         for path, options in said
     }
     assert len(found) == 1
+
+
+def test_part_that_was_held_out_is_called_so(tmp_path, capsys):
+    row = {
+        "round": 0,
+        "epoch": 1,
+        "train_accuracy": 0.5,
+        "test_accuracy": 0.25,
+        "test_loss": 1.0,
+        "seconds": 2.0,
+    }
+    for held_out, words in ((0.2, "held out 25.00%"), (0.0, "test 25.00%")):
+        with commands._watched("train", "digits", held_out, quiet=False) as watch:
+            watch(row)
+        assert f"train 50.00%, {words}, 2.0 s" in capsys.readouterr().err
+    assert commands._said(read(written(tmp_path, held_out=0.2))).endswith("finished: held out 50.00% in 60 s")
+    assert commands._said(read(written(tmp_path))).endswith("finished: 50.00% in 60 s")
+
+
+def test_bar_has_an_end_and_what_was_done_before_says_nothing_of_the_speed(monkeypatch):
+    """Of 100 steps 90 were done; one a second, so that after five of them five seconds are left."""
+    from rich.console import Console
+
+    monkeypatch.setenv("TERM", "xterm")
+    text, now = io.StringIO(), 0.0
+    terminal = Console(file=text, force_terminal=True, width=100, get_time=lambda: now)
+    monkeypatch.setattr("rich.console.Console", lambda **_: terminal)
+    with commands._watched("train", quiet=False) as watch:
+        for taken in range(91, 96):
+            now += 1.0
+            watch({"round": 1, "rounds": 4, "epoch_of": 2, "epochs": 3, "step": 1, "loss": 0.5,
+                   "taken": taken, "whole": 100})  # fmt: skip
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
+    last = [line for line in plain.splitlines() if "round" in line][-1]
+    assert last.startswith("round 1/3 epoch 2/3 loss 0.500 ")
+    assert last.rstrip().endswith("  95% 0:00:05")
 
 
 # -------------------------------------------------------------------------- processes of their own

@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 import nn
 from nn.methods import METHODS, narrowed, prepare
 from nn.models.registry import build
+from nn.pruning import masks_of
 from nn.recipes import RECIPES, Recipe, recipe_of
-from nn.runs import Configuration, Run, code
+from nn.runs import GIVEN, Configuration, Run, code
 from nn.training import Diverged, Training
 from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, Stopped
 
@@ -186,6 +187,42 @@ def test_lottery_ticket_starts_each_round_from_the_rewind_point(tmp_path):
     ]
     n = nn.plan(Tiny(), 1, mapping="hashed", include="*").weights
     assert kept == [round(n / 2), round(n / 4), nn.plan(Tiny(), 6, mapping="hashed", include="*").cells]
+
+
+def test_round_of_tickets_needs_the_one_before_and_the_rewind_point(tmp_path):
+    each = run(tmp_path, "ltr", options={"rewind": 3})
+    each.go()
+    for number in (0, 1):
+        (tmp_path / f"round-{number}" / "state.safetensors").unlink()
+    masks = masks_of(each._start(3, each._counts()))
+    trained = load_file(tmp_path / "round-3" / "state.safetensors")
+    assert len(masks) == 2
+    for name, mask in masks.items():
+        prefix, _, local = name.rpartition(".")
+        assert torch.equal(mask, trained[f"model.{prefix}.parametrizations.{local}.0.mask"])
+
+
+@pytest.mark.parametrize(("method", "whole"), [("stable-rps", 10), ("ltr", 10 + 3 * 7)])
+def test_every_step_says_how_far_the_run_is_also_after_a_stop(tmp_path, method, whole, monkeypatch):
+    monkeypatch.setattr("nn.runs.PATIENCE", 0.0)
+    told = []
+
+    def watch(row):
+        if "loss" in row:
+            told.append(row)
+            if len(told) in (4, whole - 3):
+                raise KeyboardInterrupt
+
+    options = {"rewind": 3} if method == "ltr" else {}
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            run(tmp_path, method, watch, options=options).go()
+    run(tmp_path, method, watch, options=options).go()
+    again = whole - 4  # the steps that were told of and then lost are taken once more
+    assert [row["taken"] for row in told] == [1, 2, 3, 4, *range(4, again + 1), *range(again, whole + 1)]
+    assert {(row["whole"], row["epochs"]) for row in told} == {(whole, 2)}
+    assert {row["rounds"] - 1 for row in told} == {told[-1]["round"]}
+    assert all(row["epoch_of"] == 1 + (row["step"] > 5) for row in told)
 
 
 def test_training_that_leaves_the_numbers_is_a_result(tmp_path):
@@ -366,6 +403,8 @@ def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
         (lambda: recipe_of("papier"), "did you mean 'paper'"),
         (lambda: recipe_of("paper", lr=-1), "lr=-1.0 came"),
         (lambda: recipe_of("paper", lrr=1), "did you mean 'lr'"),
+        (lambda: recipe_of("paper", name="mine"), "a recipe that is changed keeps its name"),
+        (lambda: Configuration("d", "m", "zzz", 2, QUICK), "method='zzz' came; one of dense, "),
         (lambda: Recipe("x", 0), "epochs=0"),
         (lambda: Recipe("x", 1.5), "epochs=1.5 came; a whole number"),
         (lambda: Recipe("x", 1, batch=64.0), "batch=64.0 came"),
@@ -382,6 +421,58 @@ def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
 def test_wrong_arguments_are_one_sentence(call, words):
     with pytest.raises((ArgumentError, KindError), match=words):
         call()
+
+
+def key(method="synflow", options=None, **fields):
+    return Configuration("d", "m", method, 4, QUICK, options=options or {}, **fields).key
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (key(held_out=0), key(held_out=0.0)),
+        (key("hashed", {"init_std": 2}), key("hashed", {"init_std": 2.0})),
+        (
+            key("hashed", {"overrides": {"*": {"init_std": 2}}}),
+            key("hashed", {"overrides": {"*": {"init_std": 2.0}}}),
+        ),
+        (key("hashed", {"exclude": []}), key("hashed")),
+        (key("ltr", {"rewind": 3.0}), key("ltr", {"rewind": 3})),
+        (key("synflow", {"passes": 100}), key("synflow")),
+        (key("snip", {"passes": 1.0}), key("snip")),
+    ],
+)
+def test_configuration_has_one_name_however_it_is_said(one, other):
+    assert one == other
+
+
+def test_configurations_that_differ_have_different_names():
+    said = (
+        ("synflow", {"passes": 1}),
+        ("synflow", {"passes": True}),
+        ("synflow", {}),
+        ("snip", {"passes": 100}),
+    )
+    assert len({key(*each) for each in said}) == len(said)
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_names_of_runs_that_are_recorded_stay(name):
+    text = Path(__file__).parents[2].joinpath("benchmarks", "results", f"{name}.jsonl").read_text()
+    found = {}
+    for record in map(json.loads, text.splitlines()):
+        how = record["configuration"]
+        recipe = Recipe(**how["recipe"] | {"drops": tuple(how["recipe"]["drops"])})
+        found[record["run"]] = Configuration(**how | {"recipe": recipe}).key
+    assert found
+    assert list(found) == list(found.values())
+
+
+@pytest.mark.parametrize("name", GIVEN)
+@pytest.mark.parametrize("method", ["stable-rps", "snip", "ltr", "dense"])
+def test_option_that_is_given_elsewhere_is_refused_with_its_place(method, name):
+    with pytest.raises(ArgumentError, match=f"option {name}=3 came, which is none of a method; "):
+        Configuration("d", "m", method, 1, QUICK, options={name: 3})
 
 
 def test_diverged_step_changes_nothing():

@@ -185,13 +185,26 @@ def test_divergence_is_a_loss_without_a_way_back_and_not_one_at_chance(logit, di
     with pytest.raises(Diverged, match="the loss of step 0 is"):
         each.advance(wrong)
     assert each.to_bytes() == before
-    each.progress.seen = 1
+    each.progress.seen, each.progress.step = 1, 2 * STEPS
     with pytest.raises(Diverged, match="the test loss after step"):
         each.end_epoch([wrong])
 
 
+def test_large_test_loss_before_the_end_is_no_divergence_and_one_that_is_no_number_is():
+    """Statistics of batch norm lag behind the weights, and the test is by them."""
+    wrong = torch.zeros(4, 1, 1, 1), torch.ones(4, dtype=torch.int64)
+    for logit in (2 * LIMIT, float("inf"), float("nan")):
+        each = Training(Table([[logit, 0.0]] * 4), PLAIN, STEPS, 0)
+        each.progress.seen, each.progress.step = 1, STEPS
+        if logit == 2 * LIMIT:
+            assert each.end_epoch([wrong])[1].loss == 2 * LIMIT
+        else:
+            with pytest.raises(Diverged, match="the test loss after step 2 is"):
+                each.end_epoch([wrong])
+
+
 def test_last_step_that_leaves_the_numbers_is_seen_by_the_test():
-    each = Training(Table([[0.0, 0.0]] * 4), replace(PLAIN, lr=1e30, momentum=0.0), STEPS, 0)
+    each = Training(Table([[0.0, 0.0]] * 4), replace(PLAIN, epochs=1, lr=1e30, momentum=0.0), 1, 0)
     x, y = torch.zeros(4, 1, 1, 1), torch.tensor([0, 0, 0, 1])
     each.advance((x, y))
     with pytest.raises(Diverged, match="the test loss after step 0"):
