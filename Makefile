@@ -69,12 +69,12 @@ clean: ## remove .venv, caches and build products
 
 # ------------------------------------------------------------------------------------------- .venv
 
-core:
+core: ## set up .venv with what `make verify` needs
 	@$(call prepare,core,$(INSTALL) -c constraints.txt -e .)
 
 # torch goes first, as the build that constraints.txt pins (the CPU build, where wheels offer one):
 # asked for together with packages that need it, another release and a CUDA stack may come instead.
-tools:
+tools: ## set up .venv with everything, torch (the CPU build) too
 	@$(call prepare,tools core,$(INSTALL) "$(TORCH)" && $(INSTALL) -c constraints.txt -e ".[$(TOOLS)]")
 
 # $(call prepare,NAMES,COMMANDS): a .venv in which COMMANDS succeeded since pyproject.toml and

@@ -172,10 +172,10 @@ def finished(folder: Path) -> Record:
     record = read(folder)
     if record.version != __version__:
         raise ResumeError(
-            f"eval: {folder} was run by version {record.version}, and this is {__version__}; use that version"
+            f"run: {folder} was made by version {record.version}, and this is {__version__}; use that version"
         )
     if record.status != "finished":
-        raise ArgumentError(f"eval: {folder} is {record.status}; a finished run is needed")
+        raise ArgumentError(f"run: {folder} is {record.status}; a finished run is needed")
     return record
 
 

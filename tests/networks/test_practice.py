@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import nn
 from nn.fitting import fit
 from nn.practice import commands
+from nn.practice.network import Layer, layers, trained
 from nn.practice.occupancy import Occupancy
 from nn.practice.practising import PARTS, TOGETHER, practice
 from nn.practice.preactivations import (
@@ -27,7 +28,6 @@ from nn.practice.preactivations import (
 )
 from nn.practice.residuals import COMPRESSIONS, Features, cases
 from nn.practice.stepping import TOLERANCE, Edge, Trial, steepest
-from nn.practice.network import Layer, layers, trained
 from nn.recipes import recipe_of
 from nn.sharing import banks_of
 from rpstheory.closed_form import norm_variance

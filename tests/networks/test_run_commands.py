@@ -172,7 +172,7 @@ def test_eval_refuses_what_is_no_finished_run_of_this_version(trained, tmp_path)
     for folder, error, words in (
         (unfinished, ArgumentError, "unfinished is unfinished; a finished run is needed"),
         (diverged, ArgumentError, "diverged is diverged; a finished run is needed"),
-        (older, ResumeError, f"was run by version 0.0.1, and this is {__version__}"),
+        (older, ResumeError, f"was made by version 0.0.1, and this is {__version__}"),
         (tmp_path / "nowhere", DataError, "configuration.json: No such file"),
         (tmp_path, DataError, "configuration.json: No such file"),
     ):
