@@ -283,7 +283,7 @@ def test_the_command_names_every_part(call):
     [
         (["{dense}", "--part", "occupancy"], ArgumentError, "no run shares weights"),
         (["{shared}", "--part", "ocupancy"], ArgumentError, "part"),
-        (["{folder}"], DataError, "pass the folder of a run"),
+        (["{folder}/none"], DataError, "pass the folder of a run"),
         (["{shared}", "--json", "{folder}/none/p.json"], DataError, "cannot be written"),
     ],
 )
