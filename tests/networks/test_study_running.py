@@ -379,6 +379,6 @@ def test_the_slice_in_the_head_of_the_preset_is_run_and_reported(tmp_path):
     page = ["report", str(tmp_path / "digits.jsonl"), "--out", str(tmp_path / "report")]
     assert CliRunner().invoke(commands.study, page).exit_code == 0
     table = next((tmp_path / "report").glob("accuracy-*.csv")).read_text().splitlines()
-    assert table[0] == "method,1x,16x"
+    assert table[0] == "method,lr,1x,16x"
     assert [row.partition(",")[0] for row in table[1:]] == ["dense", "stable-rps"]
     assert all(line["test_accuracy"] > 0.5 for line in read_lines(tmp_path / "digits.jsonl"))
