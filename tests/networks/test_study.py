@@ -490,7 +490,7 @@ def test_one_seed_is_compared_without_test():
 
 
 def test_a_method_that_is_nowhere_cannot_be_tested_against():
-    with pytest.raises(ArgumentError, match=r"--against='snap' came; One of dense, stable-rps, random is"):
+    with pytest.raises(ArgumentError, match=r"--against='snap' came; one of dense, stable-rps, random is"):
         sections(studied(pareto()), "snap")
 
 
