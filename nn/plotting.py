@@ -61,7 +61,7 @@ def _draw(part: SubFigure, setting: Setting) -> None:
     shown, drawn = compressed or setting.compressions, looks(list(setting.lines))
     panels = top.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, compression in zip(panels, shown, strict=True):
-        axes.set_title(f"learning at {compression:g}x")
+        axes.set_title(f"learning at {compression:.4g}x")
         for label in setting.lines:
             spot = setting.spot(label, 1.0 if label == DENSE else compression)
             curve = [] if spot is None else curve_of(spot)
