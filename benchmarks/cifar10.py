@@ -6,7 +6,7 @@
 
 ResNet-20 with the recipe `short`, one seed. Tuning takes half of the recipe's epochs, at 10x, over RATES;
 where the best is at an end, the next power of two is tried as well. Lottery tickets take magnitude's rate,
-and are rewound to step 25 of 1,564, as early as step 1,000 of 62,400 (Frankle et al., arXiv 1912.05671).
+and are rewound to step 25 of 1,564, as early as step 1,000 of 62,560 (Frankle et al., arXiv 1912.05671).
 Every run is one of `rps train --data cifar10`, one thread each, as many side by side as there are cores, and
 goes on where it was killed; what came of it, of which data and by which code, is a line of
 benchmarks/results/cifar10.jsonl.

@@ -57,8 +57,8 @@ def figure(found: Sequence[Setting]) -> Figure:
 def _draw(part: SubFigure, setting: Setting) -> None:
     part.suptitle(setting.title, x=0.01, ha="left", fontsize=10.5)
     top, below = part.subfigures(2, 1, squeeze=False, height_ratios=(LEARNING_HIGH, COSTS_HIGH))[:, 0]
-    compressed = [c for c in setting.compressions if any(s.compression == c for s in _compressed(setting))]
-    shown, drawn = compressed or setting.compressions, looks(list(setting.lines))
+    compressed = {s.compression for label, spots in setting.lines.items() if label != DENSE for s in spots}
+    shown, drawn = sorted(compressed) or setting.compressions, looks(list(setting.lines))
     panels = top.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, compression in zip(panels, shown, strict=True):
         axes.set_title(f"learning at {compression:.4g}x")
@@ -73,10 +73,6 @@ def _draw(part: SubFigure, setting: Setting) -> None:
     left, right = below.subplots(1, 2, sharey=True)
     costs(left, right, setting)
     legend(below, left)
-
-
-def _compressed(setting: Setting) -> list[Spot]:
-    return [spot for label, spots in setting.lines.items() if label != DENSE for spot in spots]
 
 
 def curve_of(spot: Spot) -> list[float]:

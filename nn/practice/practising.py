@@ -15,7 +15,7 @@ from nn.patterns import one_of
 from nn.practice import ranking
 from nn.practice.network import Trained, trained
 from nn.practice.part import Part
-from nn.records import CONFIGURATION, records_of
+from nn.records import records_of
 from rpstheory.claim import Setting, Verdict
 from rpstheory.errors import ArgumentError
 from rpstheory.kernels import resolve
@@ -108,11 +108,11 @@ def practice(
 
 
 def _folders(runs: Sequence[Path | str]) -> list[Path]:
-    """Those of runs; where there is none in a folder, the folder itself, for others to complain about."""
+    """Those of finished runs; of what holds none itself, for others to complain about."""
     found: list[Path] = []
     for folder in map(Path, runs):
         inside = [record.folder for record in records_of(folder) if record.status == "finished"]
-        found += [folder] if (folder / CONFIGURATION).exists() or not inside else inside
+        found += inside or [folder]
     return list(dict.fromkeys(found))
 
 

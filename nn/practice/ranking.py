@@ -356,7 +356,7 @@ def _check(found: Ranking, count: float, name: str) -> Check:
 
 def _judged(found: Ranking, verdict: Verdict) -> Verdict:
     """One share is measured; what it says of the expected one is for the interval."""
-    low, high = found.limits(verdict.measured * len(found.pairs))
+    low, high = found.limits(round(2 * verdict.measured * len(found.pairs)) / 2)
     status: Status = "confirmed" if high <= WRONG else "refuted" if low > WRONG else "inconclusive"
     return replace(
         verdict, status=status, interval=(low, high), draws=len(found.cells), discrepancy=0.0,

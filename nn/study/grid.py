@@ -147,8 +147,9 @@ def read_study(path: Path, root: Path | None = None) -> Study:
             raise ArgumentError(f"study {path.name}: grid {number} is {grid!r}; write [[grid]] and its keys")
         name = _checked(f"study {path.name}, grid {number}", "name", grid.pop("name", f"grid {number}"), str)
         for each in _grid(f"study {path.name}, {name}", _merged(whole, grid), root):
-            _, stored = compressible(each.model, each.data, root, each.compression)
-            first = budgets.setdefault((each.model, each.data, stored), each.compression)
+            weights, stored = compressible(each.model, each.data, root, each.compression)
+            usual = 1.0 if stored == weights else each.compression
+            first = budgets.setdefault((each.model, each.data, stored), usual)
             configuration = replace(each, compression=first)
             own = found.setdefault(configuration.key, Cell((), configuration))
             grids_of = tuple(dict.fromkeys((*own.grids, name)))

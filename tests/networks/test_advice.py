@@ -497,6 +497,9 @@ def test_runs_of_enough_methods_are_ranked(runs):
     low, high = verdict.interval
     assert verdict.status == "confirmed" if high <= WRONG else "refuted" if low > WRONG else "inconclusive"
     assert low <= verdict.measured <= high
+    assert [round(1 - 2 * end, 2) for end in (high, low)] == [
+        float(word) for word in found.claims[0].remarks.partition("interval ")[2].split()[:3:2]
+    ]
     assert [plate.name for plate in found.plates["ranking"]] == ["ranking"]
     assert "Noise is that put into the dense run" in found.claims[0].remarks
     (mutant,) = practice([every], ["ranking"], quick=True, mutants=True).report.verdicts

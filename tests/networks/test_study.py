@@ -92,6 +92,17 @@ def test_budgets_of_as_many_cells_are_one_cell(study_of):
     ]  # fmt: skip
 
 
+def test_a_budget_of_all_weights_is_1x_beside_dense(study_of):
+    weights, _ = compressible("resnet8", "digits")
+    study = study_of(
+        f'[[grid]]\nmethod = "random"\ncompression = {1 + 0.1 / weights}\n'
+        '[[grid]]\nmethod = ["dense", "random"]\ncompression = 1'
+    )
+    assert [(c.configuration.method, c.configuration.compression) for c in study.cells] == [
+        ("random", 1.0), ("dense", 1.0),
+    ]  # fmt: skip
+
+
 def test_what_stands_above_the_grids_holds_unless_a_grid_says_otherwise(study_of):
     study = study_of(
         "compression = 4\nchange.epochs = 5\nchange.lr = 0.2\n"
