@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rpstheory.verification import Progress
 
 REFUTED, BAD_USAGE, INCONCLUSIVE, INTERRUPTED = 1, 2, 3, 130
+OWN = ("nn", "proofs_checks", "rpstheory")  # of these none can be missing but by an error of theirs
 
 app = typer.Typer(
     name="rps",
@@ -229,6 +230,16 @@ def guarded(command: Callable[[], object], name: str) -> None:
     except RpsError as error:
         typer.echo(f"{name}: {error}", err=True)
         sys.exit(INTERRUPTED if isinstance(error, Stopped) else BAD_USAGE)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing in OWN:
+            raise
+        typer.echo(
+            f"{name}: this command needs {missing}, which is not installed; `make tools` sets up everything "
+            "in .venv, or install the extra that has it, such as rps-toolkit[nn] for torch",
+            err=True,
+        )
+        sys.exit(BAD_USAGE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(INTERRUPTED)

@@ -85,6 +85,23 @@ def test_bad_input_is_one_sentence_and_exit_status_2(files, arguments, sentence,
     assert re.search(sentence, line), line
 
 
+def test_a_package_that_is_not_installed_is_named_and_one_of_ours_is_an_error(capsys):
+    def needs(name):
+        def command():
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+        return command
+
+    with pytest.raises(SystemExit) as end:
+        guarded(needs("torch.nn"), "rps")
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(
+        "rps: this command needs torch, which is not installed; `make tools`"
+    )
+    with pytest.raises(ModuleNotFoundError):
+        guarded(needs("nn.stduy"), "rps")
+
+
 def test_verify_writes_json_and_page_and_confirms_on_a_file(files, tmp_path):
     out, page = tmp_path / "v.json", tmp_path / "v.html"
     done = rps(
