@@ -82,23 +82,25 @@ class Curvature:
             outputs, vectors = right.T @ outputs @ right, vectors @ right
         return Curvature(inputs, outputs, vectors, self.middle)
 
-    def solver(self) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        """(H + shift)^-1 of a matrix, as a function of both; shift > 0."""
-        values, left, right = self._eigen()
+    def solver(self) -> tuple[Callable[[torch.Tensor, float], torch.Tensor], torch.Tensor, torch.Tensor]:
+        """(H + shift)^-1 without products of matrices: of L' X R, as L' Y R, with the orthonormal L and R.
 
-        def plain(rhs: torch.Tensor, shift: float) -> torch.Tensor:
-            return left @ ((left.T @ rhs @ right) / (values + shift)) @ right.T
+        A function of L' X R and of shift > 0.
+        """
+        values, left, right = self._eigen()
+        vectors = left.T @ self.vectors @ right
+        flat = vectors.flatten(1)
 
         def solve(rhs: torch.Tensor, shift: float) -> torch.Tensor:
-            found = plain(rhs, shift)
-            if not len(self.vectors):
+            found = rhs / (values + shift)
+            if not len(vectors):
                 return found
-            moved, flat = plain(self.vectors, shift), self.vectors.flatten(1)  # Woodbury
+            moved = vectors / (values + shift)  # Woodbury
             small = torch.eye(len(flat)).to(flat) + self.middle @ flat @ moved.flatten(1).T
             along = torch.linalg.solve(small, self.middle @ (flat @ found.flatten()))
             return found - torch.einsum("k,kij->ij", along, moved)
 
-        return solve
+        return solve, left, right
 
     def marginals(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The traces of H over columns and over rows, (d1, d1) and (d2, d2)."""

@@ -13,7 +13,8 @@ the second-order model, the color of least energy in the directions of high curv
 change on the others, clipping to a trust region. Decided here, and not claimed to be the paper's: the loss is
 the divergence from the model's own outputs; across from the top eigenpairs curvature is a Kronecker product,
 not their mean, which lost more; a color is judged with the core fitted to it; layers move, or are exchanged,
-if all costs less with the bases fitted again; these come from alternating least squares.
+if all costs less with the bases fitted again. These are spectral until colors are settled, and then refitted
+by alternating least squares.
 
 After projection and clipping a weight is no product of shared factors any more. By default the core is fitted
 in the norm of the curvature instead, damped until the change is inside the trust region. With
@@ -22,9 +23,9 @@ in the norm of the curvature instead, damped until the change is inside the trus
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from math import isqrt
 from numbers import Real
 from operator import index
@@ -44,7 +45,7 @@ from rpstheory.errors import ArgumentError, KindError
 COLORINGS = ("curvature", "cosine", "random", "adjacent")
 CORRECTIONS = ("refit", "free")
 STARTS = 2  # random ones, beside adjacent and cosine
-SEARCH, SWEEPS = 2, 8  # of alternating least squares, while colors are open and at the end
+SWEEPS = 8  # of alternating least squares, once colors are settled; before, they changed no coloring
 STEPS = 8  # of conjugate gradients in each
 PASSES = 4  # back through the model for each batch, roughly, in the estimate of time
 HALVINGS = 40  # of the interval in which the damping lies
@@ -125,7 +126,7 @@ class Geo(Method):
         whole = sum(p.count for p in task.projections)
         products = 4 * self.pairs * sum(p.count <= self.lanczos for p in task.projections)
         fits = sum(
-            7 * (cost_of_svd(p.rows, p.columns) + 24 * SEARCH * p.count * (unit.rank or 1))
+            7 * cost_of_svd(p.rows, p.columns) + 24 * SWEEPS * p.count * (unit.rank or 1)
             for unit, run in zip(units, _runs(task), strict=True)
             for p in run
         )
@@ -251,32 +252,8 @@ class Site:
         return Site(self.weight.T, self.curvature.T, self.shift)
 
     def seated(self, basis: Basis, trust: float) -> tuple[torch.Tensor, float]:
-        """The core of least cost whose change stays within trust |W|, and that cost.
-
-        Args:
-            basis: Orthonormal U (d1, k) and V (d2, k).
-            trust: Where no core is within, the nearest to W is taken.
-        """
-        left, right = basis
-        within = self.curvature.within(left, right)
-        solve = within.solver()
-        pull, plain = left.T @ self.pull @ right, left.T @ self.weight @ right
-        size = float(self.weight.square().sum())
-
-        def core(damping: float) -> torch.Tensor:
-            return solve(pull + damping * plain, self.shift + damping)
-
-        def moved(found: torch.Tensor) -> float:
-            return size - 2 * float((found * plain).sum()) + float(found.square().sum())
-
-        found, radius = core(0), trust**2 * size
-        if moved(found) > radius:
-            found = plain
-            if moved(plain) <= radius:
-                found = core(_damping(lambda damping: moved(core(damping)) <= radius, self.shift))
-        bent = within.apply(found) + self.shift * found
-        cost = float((self.weight * self.pull).sum() - 2 * (found * pull).sum() + (found * bent).sum())
-        return found, max(cost, 0.0)
+        """The core of least cost on a basis, and that cost: see :meth:`Seat.core`."""
+        return Seat(self, basis).core(trust)
 
     def freed(self, basis: Basis, core: torch.Tensor, count: int, trust: float) -> torch.Tensor:
         """The weight moved towards the shared one where curvature is low, and no further than trust |W|.
@@ -285,7 +262,7 @@ class Site:
             basis: U and V.
             core: S.
             count: Directions of high curvature, in which it stays.
-            trust: As in :meth:`seated`.
+            trust: As in :meth:`Seat.core`.
         """
         change = self.curvature.flat(basis[0] @ core @ basis[1].T - self.weight, count)
         radius = trust * self.weight.norm()
@@ -293,25 +270,81 @@ class Site:
 
 
 @dataclass(frozen=True, eq=False)
+class Seat:
+    """A weight on a basis, where it may have any core.
+
+    Attributes:
+        site: The weight.
+        basis: Orthonormal U (d1, k) and V (d2, k).
+    """
+
+    site: Site
+    basis: Basis
+
+    def core(self, trust: float) -> tuple[torch.Tensor, float]:
+        """The core S of least cost whose change U S V' - W stays within trust |W|, (k, k), and that cost.
+
+        Args:
+            trust: Where no core is within, the nearest to W is taken.
+        """
+        site, pull, plain = self.site, self._between(self.site.pull), self._between(self.site.weight)
+        solve, one, other = self._solver
+        size = float(site.weight.square().sum())
+        turned, nearest = one.T @ pull @ other, one.T @ plain @ other
+
+        def damped(damping: float) -> torch.Tensor:
+            return solve(turned + damping * nearest, site.shift + damping)
+
+        def moved(found: torch.Tensor) -> float:
+            return size - 2 * float((found * nearest).sum()) + float(found.square().sum())
+
+        found, radius = damped(0), trust**2 * size
+        if moved(found) <= radius:
+            core = one @ found @ other.T
+        elif moved(nearest) <= radius:
+            damping = _damping(lambda damping: moved(damped(damping)) <= radius, site.shift)
+            core = one @ damped(damping) @ other.T
+        else:
+            core = plain
+        bent = self._within.apply(core) + site.shift * core
+        cost = float((site.weight * site.pull).sum() - 2 * (core * pull).sum() + (core * bent).sum())
+        return core, max(cost, 0.0)
+
+    def _between(self, whole: torch.Tensor) -> torch.Tensor:
+        return self.basis[0].T @ whole @ self.basis[1]
+
+    @cached_property
+    def _within(self) -> Curvature:
+        return self.site.curvature.within(*self.basis)
+
+    @cached_property
+    def _solver(self) -> tuple[Callable[[torch.Tensor, float], torch.Tensor], torch.Tensor, torch.Tensor]:
+        return self._within.solver()
+
+
+@dataclass(frozen=True, eq=False)
 class Palette:
-    """Bases for sets of layers, each fitted once, whichever colorings it comes from.
+    """Spectral bases for sets of layers, each had once, whichever colorings it comes from.
 
     Attributes:
         sites: Of the layers.
         rank: Of a basis.
-        trust: As in :meth:`Site.seated`.
+        trust: As in :meth:`Seat.core`.
+        kept: Bases and what they cost.
+        guests: What a layer costs on the basis of others.
     """
 
     sites: Sequence[Site]
     rank: int
     trust: float
     kept: dict[Coloring, tuple[Basis, float]] = field(default_factory=dict)
+    guests: dict[tuple[int, Coloring], float] = field(default_factory=dict)
 
     def fitted(self, members: Coloring) -> tuple[Basis, float]:
         """U and V for layers, by their places, and what these cost."""
         if members not in self.kept:
             sites = [self.sites[i] for i in members]
-            self.kept[members] = fitted(sites, self.rank, self.trust, SEARCH)
+            self.kept[members] = fitted(sites, self.rank, self.trust, sweeps=0)
         return self.kept[members]
 
     def cost(self, colors: Coloring) -> float:
@@ -347,7 +380,10 @@ class Palette:
 
     def _seated(self, colors: Coloring, place: int, color: int) -> float:
         """What a layer costs with the basis of a color."""
-        return self.sites[place].seated(self.fitted(members_of(colors, color))[0], self.trust)[1]
+        key = place, members_of(colors, color)
+        if key not in self.guests:
+            self.guests[key] = self.sites[place].seated(self.fitted(key[1])[0], self.trust)[1]
+        return self.guests[key]
 
 
 def fitted(sites: Sequence[Site], rank: int, trust: float, sweeps: int) -> tuple[Basis, float]:
@@ -356,19 +392,20 @@ def fitted(sites: Sequence[Site], rank: int, trust: float, sweeps: int) -> tuple
     Args:
         sites: The layers.
         rank: k.
-        trust: As in :meth:`Site.seated`.
+        trust: As in :meth:`Seat.core`.
         sweeps: Turns at most.
     """
-    turned = [site.T for site in sites]
     basis = spectral(sites, rank)
-    cost = _cost(sites, basis, trust)
+    seats = [Seat(site, basis) for site in sites]
+    cost = _cost(seats, trust)
     for _ in range(sweeps):
-        left = _refitted(sites, *basis)
-        right = _refitted(turned, basis[1], left)
-        found = _cost(sites, (left, right), trust)
-        if found >= cost:  # least squares does not know of the trust region
+        left = _refitted(seats)
+        right = _refitted([Seat(site.T, (basis[1], left)) for site in sites])
+        found = [Seat(site, (left, right)) for site in sites]
+        lower = _cost(found, trust)
+        if lower >= cost:  # least squares does not know of the trust region
             break
-        basis, cost = (left, right), found
+        seats, cost, basis = found, lower, (left, right)
     return basis, cost
 
 
@@ -428,21 +465,26 @@ def members_of(colors: Coloring, color: int) -> Coloring:
     return tuple(i for i, c in enumerate(colors) if c == color)
 
 
-def _cost(sites: Sequence[Site], basis: Basis, trust: float) -> float:
-    return sum(site.seated(basis, trust)[1] for site in sites)
+def _cost(seats: Sequence[Seat], trust: float) -> float:
+    return sum(seat.core(trust)[1] for seat in seats)
 
 
-def _refitted(sites: Sequence[Site], left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+def _refitted(seats: Sequence[Seat]) -> torch.Tensor:
     """U, orthonormal, after some steps down the cost with V and the cores as they are best."""
-    mixed = [site.seated((left, right), float("inf"))[0] @ right.T for site in sites]
+    sites, (left, right) = [seat.site for seat in seats], seats[0].basis
+    mixed = [seat.core(float("inf"))[0] @ right.T for seat in seats]
     bent = [site.curvature.within(None, z.T) for site, z in zip(sites, mixed, strict=True)]
-    stiff = torch.stack([site.shift * z @ z.T for site, z in zip(sites, mixed, strict=True)]).sum(0)
-    rhs = torch.stack([site.pull @ z.T for site, z in zip(sites, mixed, strict=True)]).sum(0)
+    stiff = _sum(site.shift * z @ z.T for site, z in zip(sites, mixed, strict=True))
+    rhs = _sum(site.pull @ z.T for site, z in zip(sites, mixed, strict=True))
 
     def operator(x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([each.apply(x) for each in bent]).sum(0) + x @ stiff
+        return _sum(each.apply(x) for each in bent) + x @ stiff
 
     return torch.linalg.qr(_descended(operator, rhs, left))[0]
+
+
+def _sum(terms: Iterable[torch.Tensor]) -> torch.Tensor:
+    return reduce(torch.add, terms)
 
 
 def _descended(operator: Product, rhs: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
@@ -464,9 +506,9 @@ def _descended(operator: Product, rhs: torch.Tensor, x: torch.Tensor) -> torch.T
 def _leading(stack: torch.Tensor, rank: int) -> torch.Tensor:
     """The top left singular vectors of matrices (n, d1, d2) side by side, (d1, k)."""
     whole = stack.transpose(0, 1).flatten(1)
-    if whole.shape[0] > whole.shape[1] >= rank:
-        return torch.linalg.svd(whole, full_matrices=False)[0][:, :rank]
-    return torch.linalg.eigh(whole @ whole.T)[1][:, -rank:]
+    if whole.shape[0] <= whole.shape[1]:
+        return torch.linalg.eigh(whole @ whole.T)[1][:, -rank:]
+    return torch.linalg.qr(whole @ torch.linalg.eigh(whole.T @ whole)[1][:, -rank:])[0]
 
 
 def _damping(fits: Callable[[float], bool], start: float) -> float:

@@ -1,4 +1,4 @@
-"""One rank of a data-parallel run: python ddp_worker.py RANK WORLD STORE OUT."""
+"""One of two ranks of a data-parallel run: python ddp_worker.py RANK STORE OUT; the first also runs alone."""
 
 import sys
 
@@ -27,12 +27,16 @@ def train(net, rank, world, steps=5):
 
 
 def main():
-    rank, world, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world)
+    rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     net = model()
-    train(DistributedDataParallel(net), rank, world)
+    train(DistributedDataParallel(net), rank, 2)
     torch.save(net.state_dict(), f"{out}/{rank}.pt")
     dist.destroy_process_group()
+    if rank == 0:
+        net = model()
+        train(net, 0, 1)
+        torch.save(net.state_dict(), f"{out}/alone.pt")
 
 
 if __name__ == "__main__":

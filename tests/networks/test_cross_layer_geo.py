@@ -136,7 +136,8 @@ def test_an_operator_is_its_own_matrix_seen_from_anywhere(seed, pairs):
 @given(st.integers(0, 999), st.integers(0, 3), st.integers(1, 9))
 def test_a_solver_inverts_the_shifted_operator(seed, pairs, shift):
     h, rhs = operator(seed, pairs=pairs), whole(4, 3, seed=seed + 6)
-    found = h.solver()(rhs, shift)
+    solve, left, right = h.solver()
+    found = left @ solve(left.T @ rhs @ right, shift) @ right.T
     matrix = dense_of(h, (4, 3)) + shift * torch.eye(12)
     # two solves of conditions below |H| / shift each, in 12 unknowns
     bound = 2**8 * EPS * (torch.linalg.matrix_norm(matrix, 2) / shift) ** 2 * rhs.norm()

@@ -55,14 +55,21 @@ def here(*tensors):
     return moved if len(moved) > 1 else moved[0]
 
 
-def each_mapping(test):
-    """From every seam; in the interpreter, which is slow, from one, in turn."""
-    cases = [
-        pytest.param(mapping, first, id=f"{type(mapping).__name__}-{mapping.n}-{mapping.m}-{first}")
-        for place, mapping in enumerate(MAPPINGS)
-        for first in ([SEAMS[place % len(SEAMS)]] if INTERPRETED else SEAMS)
-    ]
-    return on_device(pytest.mark.parametrize(("mapping", "first"), cases)(test))
+def each_mapping(*kinds):
+    """From every seam, in each of these kinds; in the interpreter, which is slow, one of both, in turn."""
+
+    def marked(test):
+        cases = [
+            pytest.param(
+                mapping, first, dtype, id=f"{type(mapping).__name__}-{mapping.n}-{mapping.m}-{first}-{dtype}"
+            )
+            for place, mapping in enumerate(MAPPINGS)
+            for first in ([SEAMS[place % len(SEAMS)]] if INTERPRETED else SEAMS)
+            for dtype in ([kinds[place % len(kinds)]] if INTERPRETED else kinds)
+        ]
+        return on_device(pytest.mark.parametrize(("mapping", "first", "dtype"), cases)(test))
+
+    return marked
 
 
 class Case:
@@ -106,8 +113,7 @@ class Case:
         return here(self.edges), here(self.factors), self.first
 
 
-@each_mapping
-@pytest.mark.parametrize("dtype", [F32, F64])
+@each_mapping(F32, F64)
 def test_weights_are_those_of_the_cpu_to_the_last_bit(mapping, first, dtype):
     case = Case(mapping, first, dtype)
     out = torch.empty(case.count, dtype=dtype, device=DEVICE)
@@ -115,8 +121,7 @@ def test_weights_are_those_of_the_cpu_to_the_last_bit(mapping, first, dtype):
     assert (out.cpu() == case.expand()).all()
 
 
-@each_mapping
-@pytest.mark.parametrize("dtype", [F32, F64])
+@each_mapping(F32, F64)
 def test_gradients_are_those_of_the_cpu_to_the_last_bit(mapping, first, dtype):
     case = Case(mapping, first, dtype)
     values, bank = case.numbers(case.count), here(case.bank)
@@ -124,18 +129,18 @@ def test_gradients_are_those_of_the_cpu_to_the_last_bit(mapping, first, dtype):
     assert (bank.cpu() == case.compress(values, case.bank.clone())).all()
 
 
-@each_mapping
-def test_rows_are_those_of_the_table_to_the_last_bit(mapping, first):
-    case = Case(mapping, first, F32)
+@each_mapping(F32)
+def test_rows_are_those_of_the_table_to_the_last_bit(mapping, first, dtype):
+    case = Case(mapping, first, dtype)
     count, width, rows = case.table()
     out = torch.empty(len(rows), width, device=DEVICE)
     cuda.expand_rows(case.plan, here(case.bank), *case.place(), here(rows), out)
     assert (out.cpu() == case.expand()[: count * width].view(count, width)[rows]).all()
 
 
-@each_mapping
-def test_gradients_of_rows_are_those_of_the_cpu_to_the_last_bit(mapping, first):
-    case = Case(mapping, first, F32)
+@each_mapping(F32)
+def test_gradients_of_rows_are_those_of_the_cpu_to_the_last_bit(mapping, first, dtype):
+    case = Case(mapping, first, dtype)
     _, width, rows = case.table()
     values, bank, expected = case.numbers(len(rows), width), here(case.bank), case.bank.clone()
     cuda.compress_rows(case.plan, here(values), *case.place(), here(rows), bank)
@@ -144,9 +149,8 @@ def test_gradients_of_rows_are_those_of_the_cpu_to_the_last_bit(mapping, first):
     assert (bank.cpu() == expected).all()
 
 
-@each_mapping
-def test_half_precision_is_exact_on_whole_numbers(mapping, first):
-    dtype = HALF[first % 2]
+@each_mapping(*HALF)
+def test_half_precision_is_exact_on_whole_numbers(mapping, first, dtype):
     case = Case(mapping, first, dtype, whole=True)
     out = torch.empty(case.count, dtype=dtype, device=DEVICE)
     cuda.expand(case.plan, here(case.bank), *case.place(), out)
@@ -327,8 +331,7 @@ def compiled(kernel, args, traits, capability):
 
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="nothing is compiled in the interpreter")
-@pytest.mark.parametrize("capability", [80, 90])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, F32, F64])
+@pytest.mark.parametrize(("dtype", "capability"), [(torch.bfloat16, 90), (F32, 80), (F64, 90)])
 @pytest.mark.parametrize("mapping", [Fold(2**32, 2**21, 0), Chunk(2**20, 2**16, 1, chunk=32)])
 def test_every_kernel_becomes_machine_code(mapping, dtype, capability, monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))

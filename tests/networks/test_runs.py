@@ -2,11 +2,6 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from contextlib import suppress
 from dataclasses import replace
 from errno import ENOSPC
@@ -109,37 +104,6 @@ def test_run_that_is_killed_at_any_step_ends_with_the_same_bits(tmp_path, method
             kills += 1
     run(tmp_path / "cut", method).go()
     assert kills >= 2
-    same(ends(tmp_path / "whole"), ends(tmp_path / "cut"))
-
-
-def test_process_that_is_killed_with_signal_9_goes_on(tmp_path):
-    program = textwrap.dedent(
-        f"""
-        import sys, time
-        sys.path[:0] = {[os.getcwd(), os.path.dirname(__file__)]!r}
-        import torch
-        torch.set_num_threads(1)
-        import nn.runs
-        nn.runs.PATIENCE = 0.0
-        from test_runs import run
-        from pathlib import Path
-        def watch(row):
-            print("step", flush=True)
-            time.sleep(float(sys.argv[2]))
-        run(Path(sys.argv[1]), watch=watch).go()
-        """
-    )
-    start = [sys.executable, "-c", program]
-    subprocess.run([*start, str(tmp_path / "whole"), "0"], check=True, capture_output=True)
-    process = subprocess.Popen([*start, str(tmp_path / "cut"), "0.2"], stdout=subprocess.PIPE)
-    for _ in range(3):
-        process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    assert not (tmp_path / "cut" / "result.json").exists()
-    time.sleep(0.1)
-    subprocess.run([*start, str(tmp_path / "cut"), "0"], check=True, capture_output=True)
     same(ends(tmp_path / "whole"), ends(tmp_path / "cut"))
 
 

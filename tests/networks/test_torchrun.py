@@ -7,10 +7,8 @@ numbers of processes, several machines, NCCL.
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -74,13 +72,6 @@ def started(*arguments):
     )  # fmt: skip
 
 
-def finished(*arguments):
-    process = started(*arguments)
-    out, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    return out
-
-
 def distance(state, other):
     """The largest difference of a weight, beside the largest weight."""
     names = [name for name in state if name.startswith(("model.", "average.")) and state[name].ndim]
@@ -98,7 +89,9 @@ def test_two_processes_take_the_steps_of_one_and_keep_equal_states(data, tmp_pat
     """
     worker = tmp_path / "worker.py"
     worker.write_text(WORKER)
-    finished(worker, data, tmp_path, repr(RECIPE.__dict__))
+    process = started(worker, data, tmp_path, repr(RECIPE.__dict__))
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
     source = feed(data, RECIPE.batch, 0, RECIPE.augment)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -118,29 +111,67 @@ def test_two_processes_take_the_steps_of_one_and_keep_equal_states(data, tmp_pat
     assert (loss, test_loss) == pytest.approx((train.loss, test.loss), rel=1e-5)
 
 
+KILLED = """
+import os, signal, socket, sys, time
+from pathlib import Path
+import sklearn.datasets, torch, torch._dynamo, torch.distributed
+import nn.evaluation, nn.fitting, nn.runs
+from rpstheory.cli import main
+
+def start(out):
+    "Two processes of `rps train`, with what torchrun tells its own."
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    here = {"TORCHELASTIC_RUN_ID": "none", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    children = []
+    for rank in "01":
+        children.append(os.fork())
+        if children[-1]:
+            continue
+        os.environ |= here | {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        sys.argv = ["rps", "train", *sys.argv[3:], "--out", out, "--json"]
+        try:
+            main()
+        except SystemExit as end:
+            os._exit(end.code or 0)
+        os._exit(0)
+    return children
+
+def ended(children):
+    return [os.waitpid(child, 0)[1] for child in children]
+
+whole, cut = sys.argv[1:3]
+assert ended(start(whole)) == [0, 0]
+children = start(cut)
+while not list(Path(cut).glob("*/round-1/state.safetensors")):
+    assert not any(os.waitpid(child, os.WNOHANG)[0] for child in children)
+    time.sleep(0.01)
+for child in children:
+    os.kill(child, signal.SIGKILL)
+assert ended(children) == [signal.SIGKILL] * 2
+assert not list(Path(cut).glob("*/result.json"))
+assert ended(start(cut)) == [0, 0]
+"""
+
+
 @pytest.mark.slow
 def test_processes_that_are_killed_in_a_later_round_go_on_to_the_same_bytes(data, tmp_path):
-    command = ["--no-python", Path(sys.executable).with_name("rps"), "train", "--data", data, "--method",
-               "ltr", "--compression", 4, "--option", "rate=0.7", "--option", "rewind=3", "--epochs", 8,
-               "--json"]  # fmt: skip
-    record = json.loads(finished(*command, "--out", tmp_path / "whole"))
-    assert (record["status"], record["epochs"]) == ("finished", 8 + 2 * (8 - 3))
+    arguments = ["--data", data, "--method", "ltr", "--compression", 4, "--option", "rate=0.7",
+                 "--option", "rewind=3", "--epochs", 8]  # fmt: skip
+    outs = [tmp_path / "whole", tmp_path / "cut"]
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, [*outs, *arguments])],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    one, other = (next(out.iterdir()) for out in outs)
+    record = json.loads((one / "result.json").read_text())
+    assert record["status"] == "finished"
+    assert len((one / "metrics.jsonl").read_text().splitlines()) == 8 + 2 * (8 - 3)
     assert record["places"] == ["cpu, threads: 1, processes: 2"]
-    process = started(*command, "--out", tmp_path / "cut")
-    folder = tmp_path / "cut" / record["run"]
-    patience = time.monotonic() + 60
-    while len(list(folder.glob("round-1/state.safetensors"))) == 0:
-        assert time.monotonic() < patience
-        time.sleep(0.01)
-    for worker in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
-        os.kill(int(worker), signal.SIGKILL)
-    process.communicate()
-    assert process.returncode != 0
-    assert not (folder / "result.json").exists()
-    finished(*command, "--out", tmp_path / "cut")
     for number in range(3):
-        state = f"{record['run']}/round-{number}/state.safetensors"
-        assert (tmp_path / "whole" / state).read_bytes() == (tmp_path / "cut" / state).read_bytes()
+        state = f"round-{number}/state.safetensors"
+        assert (one / state).read_bytes() == (other / state).read_bytes()
 
 
 @pytest.mark.slow
