@@ -28,7 +28,7 @@ verify: core ## check every claim of the theory (core only, without torch)
 prove: tools ## prove the claims: enumeration, SymPy, Z3
 	@$(BIN)/rps prove $(ARGS)
 
-test: lint types contracts ## lint, types, import contracts, tests and doctests
+test: lint contracts ## lint, types, import contracts, tests and doctests
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: tools ## formatting and lint, changing nothing

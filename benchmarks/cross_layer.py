@@ -56,6 +56,7 @@ METHODS = {
     "fips, each layer": ("fips", {"groups": "adjacent:1"}),
     "fips, each matrix": ("fips", {"shared": False}),
     "geo": ("geo", {}),
+    "geo, each layer": ("geo", {"groups": "adjacent:1"}),
     "geo, adjacent": ("geo", {"coloring": "adjacent"}),
     "geo, cosine": ("geo", {"coloring": "cosine"}),
     "geo, random": ("geo", {"coloring": "random"}),

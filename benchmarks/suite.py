@@ -22,10 +22,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SPENT, BEGUN = "cpu_seconds", pytest.StashKey[float]()
-LINT = ("lint", "types", "contracts")
+LINT = ("lint", "contracts")
 TRAINED = "advice", "fitting", "methods", "parallel", "practice", "run", "text", "torchrun", "train"
 # The first whose pattern is met by the module of a test, and for a doctest by that of the code.
 PARTS = {
+    "types": ("tests.house.test_types",),
     "laws, exact checks": ("tests.core.*", "tests.conformance.*"),
     "claims": ("tests.claims.*",),
     "proofs": ("tests.proofs.*",),
@@ -89,7 +90,7 @@ def main():
             reports = [f"{folder}/suite.xml"]
             made("test", f"ARGS=-p benchmarks.suite --junitxml {reports[0]}")
         tests, seconds = read(reports)
-    rows = [("lint, types, contracts", "", made(*LINT))]
+    rows = [("lint, contracts", "", made(*LINT))]
     rows += [(part, f"{tests[part]:,}", seconds[part]) for part in PARTS]
     rows.append(("all", f"{tests.total():,}", sum(row[-1] for row in rows)))
     print("| part | tests | CPU seconds |\n|---|---:|---:|")

@@ -34,7 +34,8 @@ from rpstheory import Fold, expected_linear_residual
 plt.style.use("house.mplstyle")
 SMALL = "RPS_SMALL" in os.environ  # the tests' setting: one seed, one epoch, few predictions, all checks
 SEEDS = (0,) if SMALL else (0, 1, 2)
-RECIPE = nn.recipes.recipe_of("smoke", epochs=1, batch=16) if SMALL else "smoke"
+FAST = {"epochs": 1, "batch": 16, "precision": "bfloat16", "channels_last": True}
+RECIPE = nn.recipes.recipe_of("smoke", **FAST) if SMALL else "smoke"
 PARTS = ("occupancy", "residuals") if SMALL else ("occupancy", "residuals", "preactivations", "stepping")
 
 # %% [markdown]
