@@ -36,6 +36,7 @@ from nn.cross_layer.planning import setting_of
 from nn.cross_layer.sharing import stored_bytes
 from nn.cross_layer.whitening import gathered, rank_of, weights_of
 from nn.cross_layer.work import Work
+from nn.runs import code
 
 CALIBRATION, VALIDATION, BATCH = 256, 200, 32
 STEPS, PART = 80, 8  # of distillation: 640 sentences, of which the first calibrate
@@ -173,7 +174,7 @@ def measured(cell, folder):
         "dense_bytes": sum(p.bytes for p in projections),
         "tokens": sum(map(len, text.calibration)),
     }
-    versions = {"python": platform.python_version(), "torch": torch.__version__}
+    versions = {"python": platform.python_version(), "code": code()}
     return asdict(cell) | sizes | found | versions | {"date": time.strftime("%Y-%m-%d")}
 
 

@@ -1,6 +1,8 @@
 """Records of benchmarks that take hours: a line of JSON for each, and tables of them in Markdown."""
 
+import fcntl
 import json
+import os
 
 from rpstheory.report.files import write_text
 
@@ -13,8 +15,13 @@ def read(path):
 def add(path, record):
     """One more, beside those that other processes wrote meanwhile; all of them, atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    records = [*read(path), record]
-    write_text(path, "".join(json.dumps(each) + "\n" for each in records), path.stem)
+    turn = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        records = [*read(path), record]
+        write_text(path, "".join(json.dumps(each) + "\n" for each in records), path.stem)
+    finally:
+        os.close(turn)
     return records
 
 

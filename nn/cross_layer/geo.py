@@ -45,7 +45,7 @@ from rpstheory.errors import ArgumentError, KindError
 COLORINGS = ("curvature", "cosine", "random", "adjacent")
 CORRECTIONS = ("refit", "free")
 STARTS = 2  # random ones, beside adjacent and cosine
-SWEEPS = 8  # of alternating least squares, once colors are settled; before, they changed no coloring
+SWEEPS = 8  # of alternating least squares, once colors are settled
 STEPS = 8  # of conjugate gradients in each
 PASSES = 4  # back through the model for each batch, roughly, in the estimate of time
 HALVINGS = 40  # of the interval in which the damping lies
@@ -192,9 +192,13 @@ class Geo(Method):
         """Colors, bases and cores of a run, or its free weights, in the kind of its weights."""
         kind = work.weight(run[0].name).dtype
         rank = unit.rank or 1
-        colors = self._coloring(Palette(sites, rank, self.trust), run, work)
-        classes = [[sites[i] for i in members_of(colors, c)] for c in range(max(colors) + 1)]
-        bases = [fitted(members, rank, self.trust, SWEEPS)[0] for members in classes]
+        palette = Palette(sites, rank, self.trust)
+        colors = self._coloring(palette, run, work)
+        classes = [members_of(colors, c) for c in range(max(colors) + 1)]
+        bases = [
+            fitted([sites[i] for i in members], palette.fitted(members)[0], self.trust)[0]
+            for members in classes
+        ]
         found: Tensors = {}
         for i, (site, c) in enumerate(zip(sites, colors, strict=True)):
             core, _ = site.seated(bases[c], self.trust)
@@ -344,7 +348,7 @@ class Palette:
         """U and V for layers, by their places, and what these cost."""
         if members not in self.kept:
             sites = [self.sites[i] for i in members]
-            self.kept[members] = fitted(sites, self.rank, self.trust, sweeps=0)
+            self.kept[members] = fitted(sites, spectral(sites, self.rank), self.trust, sweeps=0)
         return self.kept[members]
 
     def cost(self, colors: Coloring) -> float:
@@ -386,16 +390,15 @@ class Palette:
         return self.guests[key]
 
 
-def fitted(sites: Sequence[Site], rank: int, trust: float, sweeps: int) -> tuple[Basis, float]:
-    """Orthonormal U and V for some layers, and their cost: least squares by turns, from a spectral start.
+def fitted(sites: Sequence[Site], basis: Basis, trust: float, sweeps: int = SWEEPS) -> tuple[Basis, float]:
+    """Orthonormal U and V for some layers, and their cost: least squares by turns.
 
     Args:
         sites: The layers.
-        rank: k.
+        basis: U and V to begin with.
         trust: As in :meth:`Seat.core`.
         sweeps: Turns at most.
     """
-    basis = spectral(sites, rank)
     seats = [Seat(site, basis) for site in sites]
     cost = _cost(seats, trust)
     for _ in range(sweeps):
@@ -412,16 +415,26 @@ def fitted(sites: Sequence[Site], rank: int, trust: float, sweeps: int) -> tuple
 def spectral(sites: Sequence[Site], rank: int) -> Basis:
     """The leading directions of the weights, in the metric of what the layers' curvatures have in common.
 
+    Each weight counts by the trace of its own curvature, so that all is least squares if curvatures differ in
+    size alone.
+
     Args:
         sites: The layers.
         rank: k.
     """
-    (rows, columns), roots = sites[0].weight.shape, []
-    for side, size in ((0, columns), (1, rows)):
-        sums = [site.curvature.marginals()[side] for site in sites]
-        shift = size * sum(site.shift for site in sites)
-        roots.append(whitener(torch.stack(sums).sum(0) + shift * torch.eye(len(sums[0])).to(sums[0])))
-    white = torch.stack([roots[0] @ site.weight @ roots[1].T for site in sites])
+    rows, columns = sites[0].weight.shape
+    margins = [site.curvature.marginals() for site in sites]
+    shifts = [site.shift for site in sites]
+    roots = [
+        whitener(
+            _sum(each[side] for each in margins) + size * sum(shifts) * torch.eye(other).to(margins[0][0])
+        )
+        for side, size, other in ((0, columns, rows), (1, rows, columns))
+    ]
+    traces = [each[0].trace() + shift * rows * columns for each, shift in zip(margins, shifts, strict=True)]
+    white = torch.stack(
+        [t.sqrt() * (roots[0] @ site.weight @ roots[1].T) for site, t in zip(sites, traces, strict=True)]
+    )
     left = _leading(white, rank)
     right = _leading((left.T @ white).mT, rank)
     left = _leading(white @ right, rank)

@@ -349,13 +349,25 @@ def test_a_core_stays_in_the_trust_region_or_comes_nearest(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_every_turn_of_least_squares_lowers_the_cost(seed):
     sites = sites_of(*quadratic(seed, layers=3))
-    costs = [fitted(sites, 2, INFINITE, sweeps)[1] for sweeps in range(5)]
+    start = spectral(sites, 2)
+    costs = [fitted(sites, start, INFINITE, sweeps)[1] for sweeps in range(5)]
     assert costs == sorted(costs, reverse=True)
     assert costs[4] < costs[0]
-    (left, right), cost = fitted(sites, 2, INFINITE, 4)
+    (left, right), cost = fitted(sites, start, INFINITE, 4)
     for basis in (left, right):
         assert (basis.T @ basis - torch.eye(2)).abs().max() <= 2**6 * EPS
     assert cost == sum(site.seated((left, right), INFINITE)[1] for site in sites)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_layer_that_matters_more_than_others_has_its_spectral_basis_to_itself(seed):
+    """Sixty powers of two apart: what is left to the other is below what rounding leaves."""
+    ws, xs = quadratic(seed, layers=2)
+    one, other = sites_of(ws, [xs[0], 2.0**30 * xs[1]], shift=0.0)
+    alone, both = spectral([other], 2), spectral([one, other], 2)
+    costs = [other.seated(basis, INFINITE)[1] for basis in (alone, both)]
+    assert abs(costs[1] - costs[0]) <= 2**10 * EPS * cost_of(other, other.weight)
+    assert one.seated(both, INFINITE)[1] > 2 * one.seated(spectral([one], 2), INFINITE)[1]
 
 
 def test_layers_that_have_bases_in_common_are_fitted_without_loss():
@@ -363,7 +375,7 @@ def test_layers_that_have_bases_in_common_are_fitted_without_loss():
     sites = sites_of(ws, xs)
     size = sum(cost_of(site, site.weight) for site in sites)
     # eigenvalues below eps of the largest are lost in the whitened sums: their root in the bases, squared
-    assert fitted(sites, 2, INFINITE, 8)[1] <= 2**10 * EPS * size
+    assert fitted(sites, spectral(sites, 2), INFINITE)[1] <= 2**10 * EPS * size
 
 
 # ------------------------------------------------------------------------------------ colorings
