@@ -3,7 +3,7 @@
     python -m benchmarks.cross_layer run      # the cells of the tables; goes on where it was stopped
     python -m benchmarks.cross_layer show     # the tables, also of a part of the cells
     python -m benchmarks.cross_layer speed    # a forward pass at 50 % removal against the dense one
-    python -m benchmarks.cross_layer pairs    # which pairs of layers Basis Sharing itself would join
+    python -m benchmarks.cross_layer pairs    # which layers Basis Sharing itself would join; --together 3
 
 all-MiniLM-L6-v2 and its text are those of benchmarks.projection: sentences of CPython's manual, every fifth
 topic to test with. A cell is a method, a part of the linear weights' bytes that is removed, and a seed. The
@@ -53,6 +53,7 @@ METHODS = {
     "basis": ("basis", {}),
     "basis, auto": ("basis", {"groups": "auto"}),
     "fips": ("fips", {}),
+    "fips, gradual masks": ("fips", {"masks": "gradual", "rate": 4e-4}),
     "fips, dense V": ("fips", {"sparsity": 0}),
     "fips, each layer": ("fips", {"groups": "adjacent:1"}),
     "fips, each matrix": ("fips", {"shared": False}),
@@ -281,12 +282,12 @@ def speed(structures):
 # ---------------------------------------------------------------------------------------------- pairs
 
 
-def pairs(removed):
-    """The loss rule of Basis Sharing: the loss of two layers with one basis over the sum of their own."""
+def pairs(removed, together):
+    """The loss rule of Basis Sharing: the loss of neighbours with one basis over the sum of their own."""
     text, rows, compression = text_of(0), [], Fraction(100, 100 - removed)
     dense = text.task.dense()
     setting = setting_of(
-        dense, "basis", compression, None, None, text.batches(), "adjacent:2", (), (), None, 0, {}
+        dense, "basis", compression, None, None, text.batches(), f"adjacent:{together}", (), (), None, 0, {}
     )
     task = setting.task
     weights = {p.name: dense.get_parameter(p.name) for p in task.projections}
@@ -311,6 +312,7 @@ def main():
     parser.add_argument("--methods", default=";".join(METHODS), help="separated by semicolons")
     parser.add_argument("--structures", default=";".join(STRUCTURES), help="of speed, likewise")
     parser.add_argument("--removed", type=int, nargs="+", default=REMOVED, help="percent")
+    parser.add_argument("--together", type=int, default=2, help="layers, of pairs")
     parser.add_argument("--seeds", type=int, nargs="+", default=(0,))
     parser.add_argument("--out", type=Path, default=FOLDER, help="folder of stages")
     given = parser.parse_args()
@@ -321,7 +323,7 @@ def main():
     elif given.stage == "speed":
         print(speed(given.structures.split(";")))
     elif given.stage == "pairs":
-        print(*(f"{removed} %\n\n{pairs(removed)}" for removed in given.removed), sep="\n\n")
+        print(*(f"{part} %\n\n{pairs(part, given.together)}" for part in given.removed), sep="\n\n")
     else:
         run(given.methods.split(";"), given.removed, given.seeds, given.out)
 

@@ -69,6 +69,15 @@ class Projection:
     dtype: str
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """All its names, of which there are several if it is tied."""
+        return (self.name, *self.aliases)
+
+    def names_in(self, block: str) -> list[str]:
+        """Its names in a block; "" is the whole model."""
+        return [name for name in self.names if not block or name.startswith(f"{block}.")]
+
+    @property
     def module(self) -> str:
         """Name of its module."""
         return self.name.rpartition(".")[0]
@@ -121,7 +130,7 @@ def projections_of(
     found = [p for each in surveyed for p in _projection(each, names, known, blocks)]
     wanted = as_patterns("share_layers", "include", include)
     unwanted = as_patterns("share_layers", "exclude", exclude)
-    every = [name for p in found for name in (p.name, *p.aliases)]
+    every = [name for p in found for name in p.names]
     require_used("share_layers", "include", wanted, every)
     require_used("share_layers", "exclude", unwanted, every)
     kept = [p for p in found if (not wanted or _chosen(p, wanted)) and not _chosen(p, unwanted)]
@@ -235,8 +244,7 @@ def _projection(
 
 
 def _chosen(projection: Projection, patterns: Iterable[str]) -> bool:
-    names = (projection.name, *projection.aliases)
-    return any(matches(pattern, name) for pattern in patterns for name in names)
+    return any(matches(pattern, name) for pattern in patterns for name in projection.names)
 
 
 def _require_own(surveyed: Iterable[Found], names: Mapping[str, str], kept: Iterable[str]) -> None:

@@ -28,6 +28,7 @@ from nn.cross_layer.whitening import (
     gathered,
     label_of,
     rank_of,
+    unfinished,
     units_of,
     weights_of,
     whitener,
@@ -94,7 +95,7 @@ class Basis(Method):
         """Bases group after group, in one pass over the layers; then the coefficients in another."""
         shares = self._decided(work) if self._decides(work.task) else self._shares(work.task)
         found: dict[Share, Tensors] = {}
-        for share, gram in gathered(work, shares):
+        for share, gram in unfinished(work, shares):
             found[share] = _once(work, share, gram)
         chains: dict[str, tuple[Matrix, Matrix]] = {}
         for share in shares:
@@ -142,20 +143,21 @@ class Basis(Method):
     def _least(self, work: Work) -> list[Share]:
         task, found = work.task, list[Share]()
         runs = task if task.groups is not None else replace(task, groups=(task.layers,))
-        alone = {share[0]: gram for share, gram in gathered(work, [(p,) for p in task.projections])}
+        single = [(p,) for p in task.projections if self._may(p.role)]
+        alone = {share[0]: gram for share, gram in gathered(work, single)}
 
         def loss(share: Share) -> float:
             gram = torch.stack([alone[p] for p in share]).sum(0)
             return scaled_loss(weights_of(work, share), gram, rank_of(share, task.kept))
 
         for run in runs.shares():
-            single: list[Share] = [(p,) for p in run]
+            apart: list[Share] = [(p,) for p in run]
             if not self._may(run[0].role):
-                found += single
+                found += apart
             elif task.groups is None:
                 found += least(run, loss)
             else:
-                found += [run] if loss(run) < sum(map(loss, single)) else single
+                found += [run] if loss(run) < sum(map(loss, apart)) else apart
         return found
 
 

@@ -91,7 +91,7 @@ def compress(
     ] = 256,
     seed: Annotated[int, typer.Option("--seed", help="Names everything random.")] = 0,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print ranks, groups, bytes and time; needs config.json only.")
+        bool, typer.Option("--dry-run", help="Print ranks, groups, bytes and time; config.json will do.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
@@ -116,7 +116,8 @@ def compress(
     if dry_run:
         from nn.cross_layer.planning import plan_layers
 
-        _print(plan_layers(built(model, empty=True), method, **given), json)
+        batches = None if calibration is None else batches_in(calibration, model, length, sequences)
+        _print(plan_layers(built(model, empty=True), method, calibration=batches, **given), json)
         return
     if out is None:
         raise ArgumentError("compress: no --out came; name a folder for the new model, or pass --dry-run")

@@ -29,6 +29,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nn.cross_layer.adapters import Projection
 from nn.cross_layer.streams import Batch, hidden_of, still
+from nn.cross_layer.whitening import gathered
 from nn.cross_layer.work import Tensors, Work
 from rpstheory.errors import DataError
 
@@ -224,8 +225,11 @@ def steepest(
     draw: torch.Generator,
     tolerance: float = TOLERANCE,
     place: torch.device | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, float]:
     """The top eigenpairs of a symmetric operator, (k,) descending and (k, size), by Lanczos in blocks.
+
+    With them comes the largest residual over the largest eigenvalue, above the tolerance if DEPTH blocks were
+    not enough.
 
     A block is as wide as pairs are wanted, so that an eigenvalue is found as often as it occurs; one vector
     at a time would see each but once. All blocks are kept and made orthogonal again.
@@ -241,7 +245,7 @@ def steepest(
     block = torch.randn(min(count, size), size, dtype=torch.float64, generator=draw)
     block = block.to(place)
     space, images = block[:0], block[:0]
-    values, vectors = block.new_zeros(len(block)), _orthonormal(block, space)
+    values, vectors, wrong = block.new_zeros(len(block)), _orthonormal(block, space), 0.0
     for _ in range(DEPTH):
         fresh = _orthonormal(block, space)
         if not len(fresh):
@@ -252,10 +256,11 @@ def steepest(
         values, turns = torch.linalg.eigh((small + small.T) / 2)
         values, turns = values[-count:].flip(0), turns[:, -count:].flip(1)
         vectors = turns.T @ space
-        wrong = (turns.T @ images - values[:, None] * vectors).norm(dim=1).max()
-        if len(space) >= size or wrong <= tolerance * values[0].abs():
+        rest = (turns.T @ images - values[:, None] * vectors).norm(dim=1).max()
+        wrong = float(rest / values[0].abs().clamp(min=TINY))
+        if len(space) >= size or wrong <= tolerance:
             break
-    return values, vectors
+    return values, vectors, wrong
 
 
 def curvatures_of(work: Work, pairs: int, lanczos: int) -> dict[str, tuple[Curvature, float]]:
@@ -276,7 +281,10 @@ def curvatures_of(work: Work, pairs: int, lanczos: int) -> dict[str, tuple[Curva
                 sums[name] = sums[name] + own.T @ own if name in sums else own.T @ own
         return sums
 
-    inputs = work.once("inputs of every weight", lambda: _grams(work))
+    shares = [(p,) for p in work.task.projections]
+    inputs = work.once(
+        "inputs of every weight", lambda: {p.name: gram for (p,), gram in gathered(work, shares)}
+    )
     sums = work.once("gradients of every weight", compute)
     found: dict[str, tuple[Curvature, float]] = {}
     for p in work.task.projections:
@@ -296,19 +304,13 @@ def _top(work: Work, p: Projection, pairs: int) -> Tensors:
     def compute() -> Tensors:
         weight, label = work.dense[p.name], f"eigenpairs of {p.name}"
         product = hessian(work.model, work.batches, weight)
-        values, flat = steepest(product, p.count, pairs, work.generator(label), place=weight.device)
+        values, flat, wrong = steepest(product, p.count, pairs, work.generator(label), place=weight.device)
+        if wrong > TOLERANCE:
+            work.tell(f"{label}: residuals of {wrong:.1g} of the largest are left, and used as they are")
         vectors = flat.view(-1, *weight.shape)
         return {"values": values, "vectors": vectors.mT if p.flipped else vectors}
 
     return work.once(f"eigenpairs of {p.name}", compute)
-
-
-def _grams(work: Work) -> Tensors:
-    """X'X of the inputs of every weight."""
-    found: Tensors = {}
-    for layer in work.stream():
-        found |= layer.grams([p.name for p in work.task.projections if p.block == layer.block])
-    return found
 
 
 def _orthonormal(rows: torch.Tensor, space: torch.Tensor) -> torch.Tensor:

@@ -536,7 +536,7 @@ class Trained:
     def weights(self, block: str) -> Iterator[tuple[Projection, torch.Tensor]]:
         """Each projection that a block reads, with its parameter, made from the factors."""
         for bundle, base in zip(self.pool.bundles, self.bases, strict=True):
-            for p in (p for p in bundle if any(_is_in(block, name) for name in (p.name, *p.aliases))):
+            for p in (p for p in bundle if p.names_in(block)):
                 whole = base @ self.parts[p.name]
                 yield p, (whole if p.flipped == (p.role in WRITING) else whole.T)
 
@@ -669,7 +669,7 @@ def _weights(states: Iterable[Trained], block: str = "") -> dict[str, torch.Tens
         name: weight.to(getattr(torch, p.dtype))
         for each in states
         for p, weight in each.weights(block)
-        for name in (p.name, *p.aliases)
+        for name in p.names
     }
 
 

@@ -37,7 +37,7 @@ class LayersPlan:
         fixed: Parameters that stay.
         unknown: Matrices in the same blocks that stay because their names are not known.
         buffer_bytes: Of the model's buffers.
-        tokens: Of the calibration data.
+        tokens: Of the calibration data, or, where none came, as many as are usual; 0 where none is needed.
         seconds: What it takes on this machine, roughly.
     """
 
@@ -80,16 +80,20 @@ class LayersPlan:
             f"{unit.bytes:>15,} bytes" + (f", {unit.index:,} of index" if unit.index else "")
             for unit in self.units
         ]
-        if self.unknown:
-            lines.append(f"not known by name, left as they are: {', '.join(self.unknown)}; see naming")
+        lines += self.unknown_in_words()
         return "\n".join(
             (
                 *lines,
                 f"{self.method}: {len(self.projections)} projections, {self.dense_bytes:,} bytes become "
                 f"{self.bytes:,} ({self.compression:.4g}x; the whole model {self.total_compression:.4g}x); "
-                f"about {_spoken(self.seconds)} here for {self.tokens:,} tokens",
+                f"about {_spoken(self.seconds)} here" + f" for {self.tokens:,} tokens" * (self.tokens > 0),
             )
         )
+
+    def unknown_in_words(self) -> tuple[str, ...]:
+        """A line if there are matrices whose names are not known."""
+        told = f"not known by name, left as they are: {', '.join(self.unknown)}; see naming"
+        return (told,) if self.unknown else ()
 
     def to_json(self) -> str:
         """The plan as JSON, with what follows from it."""
@@ -163,7 +167,8 @@ def setting_of(
     divided, strict = as_groups(chosen.groups if groups is None else groups, layers)
     task = Task(projections, divided, strict, allowance, _whole("seed", seed))
     units = chosen.plan(task)
-    tokens = sum(_tokens(batch, projections[0].rows) for batch in batches) or TOKENS
+    given = sum(_tokens(batch, projections[0].rows) for batch in batches)
+    tokens = (given or TOKENS) if chosen.calibrated else 0
     own = 4 * tokens * sum(p.count for p in projections)  # two passes of a multiply and an add
     seconds = (own + chosen.operations(task, units, tokens)) / _speed()
     unknown = unknown_in(model, projections) if naming is None else ()

@@ -87,6 +87,8 @@ def share_layers(
     folder = None if resume is None else _opened(Path(resume), setting, model)
     target = model if inplace else copied(model, dense)
     work = Work(target, setting.task, setting.plan.units, setting.batches, dense, folder, progress or _silent)
+    for line in setting.plan.unknown_in_words():
+        work.tell(line)
     try:
         with torch.inference_mode(False), torch.enable_grad():  # what the caller needs not, methods may
             setting.method.fit(work)
@@ -154,7 +156,7 @@ def _require_within(work: Work) -> None:
 def _undo(work: Work) -> None:
     """The model as it was: its weights in their places, and no factors."""
     factors, banks = factors_of(work.model), banks_of(work.model)
-    names = {n: work.dense[p.name] for p in work.task.projections for n in (p.name, *p.aliases)}
+    names = {n: work.dense[p.name] for p in work.task.projections for n in p.names}
     uninstall(work.model, names)
     for factor in factors:
         factor.remove()

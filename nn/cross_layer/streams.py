@@ -202,19 +202,21 @@ class Layer:
             DataError: If an input holds nan or inf.
             ArgumentError: If the block does not run a module.
         """
-        sums: dict[str, torch.Tensor] = {}
+        sums: dict[tuple[str, ...], torch.Tensor] = {}
         modules = {name: self.module.get_submodule(_inside(name, self.block)) for name in names}
         with _listening(self.module, modules) as heard:
             self._outputs = []
             for call in self.calls:
                 with torch.no_grad():
                     self._outputs.append(hidden_of(self.module(*call.args, **call.kwargs)))
-                for group in _same(heard, names):
+                for group in map(tuple, _same(heard, names)):
                     found = _gram(group[0], heard[group[0]], call.keep)
-                    for name in group:
-                        sums[name] = found if name not in sums else sums[name] + found
+                    sums[group] = sums[group].add_(found) if group in sums else found
                 heard.clear()
-        return sums
+        whole: dict[str, torch.Tensor] = {}
+        for group, found in sums.items():
+            whole |= {name: whole[name] + found if name in whole else found for name in group}
+        return whole
 
 
 def hidden_of(output: Any) -> torch.Tensor:

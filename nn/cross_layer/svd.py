@@ -15,9 +15,9 @@ from nn.cross_layer.whitening import (
     Share,
     cost_of_gram,
     cost_of_svd,
-    gathered,
     label_of,
     rank_of,
+    unfinished,
     units_of,
     whitener,
 )
@@ -60,7 +60,7 @@ class Svd(Method):
         """Decompose layer after layer, and install all at the end."""
         found: dict[str, Tensors] = {}
         shares = _alone(work.task)
-        for share, gram in gathered(work, shares) if self.whiten else ((share, None) for share in shares):
+        for share, gram in unfinished(work, shares) if self.whiten else ((share, None) for share in shares):
             found[share[0].name] = _once(work, share, gram)
         work.install({n: (Matrix(each["left"]), Matrix(each["right"])) for n, each in found.items()})
 

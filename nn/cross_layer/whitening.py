@@ -15,7 +15,7 @@ from math import ceil, floor
 
 import torch
 
-from nn.cross_layer.adapters import Projection
+from nn.cross_layer.adapters import Projection, blocks_of
 from nn.cross_layer.method import Task, Unit
 from nn.cross_layer.work import Work
 from rpstheory.errors import ArgumentError
@@ -109,20 +109,23 @@ def weights_of(work: Work, share: Share) -> torch.Tensor:
     return torch.cat([work.weight(p.name).double() for p in share], dim=1)
 
 
+def unfinished(work: Work, shares: Sequence[Share]) -> Iterator[tuple[Share, torch.Tensor]]:
+    """As :func:`gathered`; shares whose stage, of their label, is kept come first, with nothing summed."""
+    kept = [share for share in shares if work.has(label_of(share))]
+    yield from ((share, torch.empty(0)) for share in kept)
+    yield from gathered(work, [share for share in shares if share not in kept])
+
+
 def gathered(work: Work, shares: Iterable[Share]) -> Iterator[tuple[Share, torch.Tensor]]:
     """Each share with the sum of its layers' X'X, as soon as the last of its layers has been run.
 
-    A share whose stage (of its label) is kept already comes first, with nothing summed.
+    A weight that is tied has inputs wherever it is used.
     """
-    waiting: dict[Share, set[str]] = {}
-    for share in shares:
-        if work.has(label_of(share)):
-            yield share, torch.empty(0)
-        else:
-            waiting[share] = {p.name for p in share}
+    blocks = blocks_of(work.task.projections)
+    waiting = {s: {name for p in s for block in blocks for name in p.names_in(block)} for s in shares}
     sums: dict[Share, torch.Tensor] = {}
     for layer in work.stream() if waiting else ():
-        mine = {p.name: share for share in waiting for p in share if p.block == layer.block}
+        mine = {name: share for share in waiting for p in share for name in p.names_in(layer.block)}
         grams = layer.grams(list(mine))
         for name, share in mine.items():
             sums[share] = sums[share] + grams[name] if share in sums else grams[name]

@@ -61,7 +61,7 @@ class Work:
         places = {}
         for name, chain in chains.items():
             projection = self._projections[name]
-            places[Place((name, *projection.aliases), projection.flipped)] = chain
+            places[Place(projection.names, projection.flipped)] = chain
         return install(self.model, places)
 
     def once(self, label: str, compute: Callable[[], Tensors]) -> Tensors:

@@ -128,6 +128,9 @@ def test_matrices_of_the_same_blocks_whose_names_are_not_known_are_told():
     assert [p.role for p in found] == ["fc1", "fc1"]
     assert unknown_in(model, found) == ("4 of stack.*.mix.*.weight",)
     assert "left as they are: 4 of stack.*.mix.*.weight" in str(nn.plan_layers(model, "rps", compression=2))
+    lines = []
+    nn.share_layers(model, "rps", compression=2, progress=lines.append)
+    assert lines[0] == "not known by name, left as they are: 4 of stack.*.mix.*.weight; see naming"
     named = {"fc1": "mlp.fc1"}
     assert nn.plan_layers(model, "rps", compression=2, naming=named).unknown == ()
 

@@ -99,6 +99,14 @@ def test_a_dry_run_needs_the_config_alone_and_writes_nothing(folder, call, tmp_p
     assert [p.name for p in bare.iterdir()] == ["config.json"]
 
 
+def test_a_dry_run_reads_the_calibration_that_it_is_given(folder, call, tmp_path):
+    said = ("--length", 6, "--sequences", 5, "--dry-run")
+    with pytest.raises(DataError, match=r"none.txt cannot be read as calibration data"):
+        call(folder, "--calibration", tmp_path / "none.txt", *said)
+    assert "here for 30 tokens" in call(folder, "--calibration", tmp_path / "text", *said).stdout
+    assert call(folder, *SVD, "--dry-run").stdout.strip().endswith(" here")
+
+
 def test_a_dry_run_counts_the_kind_of_numbers_that_will_be_loaded(folder, call, tmp_path):
     half = tmp_path / "half"
     commands.built(folder).half().save_pretrained(half)
@@ -258,6 +266,17 @@ def test_a_head_whose_weights_are_those_of_the_embedding_misses_nothing(tmp_path
 
 PLAIN = ("--method", "svd", "--option", "whiten=false")
 SVD = (*PLAIN, "--compression", 2)
+
+
+def test_a_language_model_is_loaded_by_the_class_of_its_architecture(call, tmp_path):
+    sizes = {"num_hidden_layers": 2, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 4}
+    with torch.random.fork_rng():
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(vocab_size=30, **sizes))
+    model.save_pretrained(tmp_path / "llama")
+    call(tmp_path / "llama", *SVD, "--out", tmp_path / "small")
+    config = transformers.AutoConfig.from_pretrained(tmp_path / "small")
+    found = nn.load(tmp_path / "small", getattr(transformers, config.architectures[0])(config))
+    assert bits(found) == bits(nn.share_layers(model, "svd", compression=2, whiten=False))
 
 
 def test_a_folder_that_is_compressed_already_is_refused(folder, call, tmp_path):

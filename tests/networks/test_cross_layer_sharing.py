@@ -10,6 +10,7 @@ from fractions import Fraction
 import pytest
 import torch
 import torch.nn as tnn
+from safetensors.torch import load_file
 
 import nn
 from nn.budget import budget
@@ -227,6 +228,15 @@ def test_coefficients_are_refitted_from_forty_percent_on():
         assert any(stage.startswith("refit") for stage in stages) == again
 
 
+def test_the_stage_that_says_which_layers_share_is_made_anew_if_it_is_lost(tmp_path):
+    said = {"compression": 1.5, "calibration": TEXT, "groups": "auto", "include": "*query*"}
+    expected = nn.share_layers(bert(), "basis", **said, resume=tmp_path).state_dict()
+    (lost,) = [place for place in tmp_path.glob("*.safetensors") if "color" in load_file(place)]
+    lost.unlink()
+    found = nn.share_layers(bert(), "basis", **said, resume=tmp_path).state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
 def test_losses_decide_as_an_enumeration_does():
     """Every way of cutting three layers is tried; what is chosen has the least sum of norms."""
     model = bert()
@@ -308,6 +318,25 @@ def test_tied_projections_stay_tied():
         restored.encoder.layer[0].attention.self.query.weight
         is restored.encoder.layer[2].attention.self.query.weight
     )
+
+
+def test_a_tied_projection_is_calibrated_on_all_its_uses():
+    """Two blocks read one weight: what is left of it is the best for the inputs of both."""
+    model, name = bert().double(), "attention.self.query"
+    one, other = (model.encoder.layer[n].get_submodule(name) for n in (0, 2))
+    other.weight = one.weight
+    inputs = []
+    for module in (one, other):
+        module.register_forward_hook(lambda module, args, out: inputs.append(args[0].flatten(0, -2)))
+    for batch in TEXT:
+        run(model, batch)
+    shared = nn.share_layers(model, "svd", compression=2, calibration=TEXT, include=("*query*", "*key*"))
+    weight = one.weight.detach().T
+    change = weight - shared.encoder.layer[0].get_submodule(name).weight.detach().T
+    x = torch.cat(inputs)
+    rank = views_of(shared.encoder.layer[0].get_submodule(name))["weight"].links[0][0].parameter.shape[1]
+    least = torch.linalg.svdvals(x @ weight)[rank:].norm()
+    assert abs((x @ change).norm() - least) <= 1e-9 * least
 
 
 def test_a_model_in_half_precision_keeps_its_kind():
