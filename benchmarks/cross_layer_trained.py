@@ -56,6 +56,7 @@ METHODS = {
     "fips": ("fips", {"groups": "auto"}),
     "fips, each matrix": ("fips", {"groups": "auto", "shared": False}),
     "geo": ("geo", {"groups": "auto"}),
+    "geo, eigenpairs": ("geo", {"groups": "auto", "lanczos": 2**14}),
 }
 
 
