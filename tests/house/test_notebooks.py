@@ -7,6 +7,7 @@ fresh as a new kernel, so that none is needed.
 
 import ast
 import importlib
+import importlib.util
 import os
 import re
 import shutil
@@ -133,7 +134,7 @@ def test_notebook_uses_public_names_of_documented_modules(script):
         if name is not None:
             assert not name.startswith("_")
             public = getattr(importlib.import_module(module), "__all__", [name])
-            assert name in public or f"{module}.{name}" in sys.modules, f"{module}.{name}"
+            assert name in public or importlib.util.find_spec(f"{module}.{name}"), f"{module}.{name}"
 
 
 @each_script
