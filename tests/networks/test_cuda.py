@@ -4,6 +4,7 @@ Whether Triton interprets is settled when it is imported. So every test of the k
 its own, where there is no device; with one, they run here too.
 """
 
+import itertools
 import os
 import random
 import subprocess
@@ -41,6 +42,11 @@ MAPPINGS = [
     Hashed(40, 1, 11),
 ]
 SEAMS = [0, 16, 37]  # the first position: with the mapping, with a word of signs, with nothing
+
+
+KINDS, FORMS = [F32, F64, *HALF], [(1, 16), (2, 33), (5, 130), (16, 48)]  # the interpreter takes them in turn
+PAIRS = zip(KINDS, FORMS, strict=True) if INTERPRETED else itertools.product(KINDS, FORMS)
+PRODUCTS = [(kind, *form) for kind, form in PAIRS]
 
 
 def on_device(test):
@@ -165,8 +171,7 @@ def test_half_precision_is_exact_on_whole_numbers(mapping, first, dtype):
 @pytest.mark.parametrize(
     "mapping", [MAPPINGS[t] for t in (0, 1, 3, 5)], ids=lambda m: f"{type(m).__name__}-{m.n}-{m.m}"
 )
-@pytest.mark.parametrize("dtype", [F32, F64, *HALF])
-@pytest.mark.parametrize(("batch", "columns"), [(1, 16), (2, 33), (5, 130), (16, 48)])
+@pytest.mark.parametrize(("dtype", "batch", "columns"), PRODUCTS)
 def test_products_equal_those_of_the_weight_on_whole_numbers(mapping, dtype, batch, columns):
     case = Case(mapping, SEAMS[batch % 3], dtype, whole=True)
     count = min(case.count // columns, cuda.TOGETHER + 3)  # one program whole, one ragged

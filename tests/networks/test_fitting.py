@@ -195,12 +195,10 @@ def ends(out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "method", [("ltr", "--option", "rate=0.7", "--option", "rewind=2"), ("snip", "--recipe", "short")]
-)
-def test_train_that_is_killed_at_any_moment_ends_with_the_same_bytes(blobs, tmp_path, method):
+def test_train_that_is_killed_at_any_moment_ends_with_the_same_bytes(blobs, tmp_path):
     """Between two steps, between two files, inside a file; in the first round of a ticket and in the last."""
-    arguments = ("--data", str(blobs(tmp_path)), "--method", *method, "--epochs", "3", "--compression", "5")
+    ticket = ("--method", "ltr", "--option", "rate=0.7", "--option", "rewind=2", "--compression", "5")
+    arguments = ("--data", str(blobs(tmp_path)), *ticket, "--epochs", "3")
     outs = [tmp_path / "whole", tmp_path / "cut", tmp_path / "timed"]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, outs), *arguments],
@@ -208,12 +206,11 @@ def test_train_that_is_killed_at_any_moment_ends_with_the_same_bytes(blobs, tmp_
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     cut, timed = json.loads(done.stdout.splitlines()[-1])
-    rounds = 3 if method[0] == "ltr" else 1
-    assert {begun for begun, _ in cut} >= set(range(1, rounds + 1))
+    assert {begun for begun, _ in cut} >= {1, 2, 3}
     assert max(partial for _, partial in cut) > 0
     assert len(timed) > 0
     whole = ends(outs[0])
-    assert len(whole[0]) == rounds
+    assert len(whole[0]) == 3
     for out in outs[1:]:
         assert ends(out) == whole
         assert not list(out.rglob(".*.*.*"))
