@@ -1,5 +1,6 @@
-"""One of two ranks of a data-parallel run: python ddp_worker.py RANK STORE OUT; the first also runs alone."""
+"""Two ranks of a data-parallel run, and one process alone: python ddp_worker.py OUT."""
 
+import os
 import sys
 
 import torch
@@ -27,16 +28,19 @@ def train(net, rank, world, steps=5):
 
 
 def main():
-    rank, store, out = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    out, other = sys.argv[1], os.fork()
+    rank = 0 if other else 1
+    dist.init_process_group("gloo", init_method=f"file://{out}/store", rank=rank, world_size=2)
     net = model()
     train(DistributedDataParallel(net), rank, 2)
     torch.save(net.state_dict(), f"{out}/{rank}.pt")
     dist.destroy_process_group()
-    if rank == 0:
-        net = model()
-        train(net, 0, 1)
-        torch.save(net.state_dict(), f"{out}/alone.pt")
+    if rank:
+        os._exit(0)
+    net = model()
+    train(net, 0, 1)
+    torch.save(net.state_dict(), f"{out}/alone.pt")
+    sys.exit(os.waitpid(other, 0)[1])
 
 
 if __name__ == "__main__":

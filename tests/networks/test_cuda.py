@@ -336,8 +336,14 @@ def compiled(kernel, args, traits, capability):
 
 @pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="nothing is compiled in the interpreter")
-@pytest.mark.parametrize(("dtype", "capability"), [(torch.bfloat16, 90), (F32, 80), (F64, 90)])
-@pytest.mark.parametrize("mapping", [Fold(2**32, 2**21, 0), Chunk(2**20, 2**16, 1, chunk=32)])
+@pytest.mark.parametrize(
+    ("mapping", "dtype", "capability"),
+    [
+        (Fold(2**32, 2**21, 0), torch.bfloat16, 90),
+        (Fold(2**32, 2**21, 0), F64, 80),
+        (Chunk(2**20, 2**16, 1, chunk=32), F32, 90),
+    ],
+)
 def test_every_kernel_becomes_machine_code(mapping, dtype, capability, monkeypatch, tmp_path):
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     names = ("_expand_kernel", "_compress_kernel", "_product_kernel")
