@@ -238,6 +238,9 @@ for name, (method, options, _) in METHODS.items():
         score[name, percent] = accuracy(net)
         size[name, percent] = sum(row.disk_bytes for row in nn.report(net).rows if row.ranks)
 
+for name in METHODS:
+    print(name.ljust(28), *(f"{score[name, percent]:.1%}" for percent in REMOVED))
+
 figure, axes = plt.subplots(figsize=(6.8, 3.4), layout="constrained")
 for name, (_, _, style) in METHODS.items():
     axes.plot(REMOVED, [100 * score[name, percent] for percent in REMOVED], label=name, markersize=5, **style)

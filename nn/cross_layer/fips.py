@@ -698,12 +698,7 @@ def _named(model: tnn.Module, vectors: Tensors) -> Tensors:
 
 def _inside(block: str, given: Tensors) -> Tensors:
     """The parameters of a block, by their names inside."""
-    return {n.removeprefix(f"{block}."): value for n, value in given.items() if _is_in(block, n)}
-
-
-def _is_in(block: str, name: str) -> bool:
-    """Whether a parameter is one of a block; "" is the whole model."""
-    return not block or name.startswith(f"{block}.")
+    return {n.removeprefix(f"{block}."): value for n, value in given.items() if n.startswith(f"{block}.")}
 
 
 def _order(batches: int, epochs: int, generator: torch.Generator) -> list[int]:

@@ -202,7 +202,7 @@ class Geo(Method):
         ]
         found: Tensors = {}
         for i, (site, c) in enumerate(zip(sites, colors, strict=True)):
-            core, _ = site.seated(bases[c], self.trust)
+            core, _ = Seat(site, bases[c]).core(self.trust)
             if self.correction == "free":
                 found[f"weight.{i}"] = site.freed(bases[c], core, self.pairs, self.trust)
             else:
@@ -255,10 +255,6 @@ class Site:
     def T(self) -> Site:
         """The same of the transposed weight."""
         return Site(self.weight.T, self.curvature.T, self.shift)
-
-    def seated(self, basis: Basis, trust: float) -> tuple[torch.Tensor, float]:
-        """The core of least cost on a basis, and that cost: see :meth:`Seat.core`."""
-        return Seat(self, basis).core(trust)
 
     def freed(self, basis: Basis, core: torch.Tensor, count: int, trust: float) -> torch.Tensor:
         """The weight moved towards the shared one where curvature is low, and no further than trust |W|.
@@ -387,7 +383,7 @@ class Palette:
         """What a layer costs with the basis of a color."""
         key = place, members_of(colors, color)
         if key not in self.guests:
-            self.guests[key] = self.sites[place].seated(self.fitted(key[1])[0], self.trust)[1]
+            self.guests[key] = Seat(self.sites[place], self.fitted(key[1])[0]).core(self.trust)[1]
         return self.guests[key]
 
 

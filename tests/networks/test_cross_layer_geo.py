@@ -31,6 +31,7 @@ from nn.cross_layer.curvature import (
 from nn.cross_layer.geo import (
     Geo,
     Palette,
+    Seat,
     Site,
     adjacent,
     alike,
@@ -317,7 +318,7 @@ def cost_of(site, change):
 def test_a_core_costs_what_is_said_and_no_other_costs_less(seed):
     site = sites_of(*quadratic(seed))[0]
     left, right = spectral([site], 2)
-    core, cost = site.seated((left, right), INFINITE)
+    core, cost = Seat(site, (left, right)).core(INFINITE)
     # the cost is a difference of numbers as large as that of W itself
     slack = 2**8 * EPS * cost_of(site, site.weight)
     assert abs(cost - cost_of(site, left @ core @ right.T - site.weight)) <= slack
@@ -337,14 +338,14 @@ def test_a_core_stays_in_the_trust_region_or_comes_nearest(seed):
     def moved(core):
         return (left @ core @ right.T - site.weight).norm() / site.weight.norm()
 
-    free, least = moved(site.seated((left, right), INFINITE)[0]), moved(nearest)
+    free, least = moved(Seat(site, (left, right)).core(INFINITE)[0]), moved(nearest)
     assert least < free
     for part in (0.1, 0.5, 0.9):
         trust = float(least + part * (free - least))
-        assert moved(site.seated((left, right), trust)[0]) <= trust * (1 + 2**6 * EPS)
+        assert moved(Seat(site, (left, right)).core(trust)[0]) <= trust * (1 + 2**6 * EPS)
         # no further in than it must: half the damping would be outside, and cost less
-        assert site.seated((left, right), trust)[1] <= site.seated((left, right), trust * 0.999)[1]
-    assert torch.equal(site.seated((left, right), float(least) / 2)[0], nearest)
+        assert Seat(site, (left, right)).core(trust)[1] <= Seat(site, (left, right)).core(trust * 0.999)[1]
+    assert torch.equal(Seat(site, (left, right)).core(float(least) / 2)[0], nearest)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -357,7 +358,7 @@ def test_every_turn_of_least_squares_lowers_the_cost(seed):
     (left, right), cost = fitted(sites, start, INFINITE, 4)
     for basis in (left, right):
         assert (basis.T @ basis - torch.eye(2)).abs().max() <= 2**6 * EPS
-    assert cost == sum(site.seated((left, right), INFINITE)[1] for site in sites)
+    assert cost == sum(Seat(site, (left, right)).core(INFINITE)[1] for site in sites)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -366,9 +367,9 @@ def test_a_layer_that_matters_more_than_others_has_its_spectral_basis_to_itself(
     ws, xs = quadratic(seed, layers=2)
     one, other = sites_of(ws, [xs[0], 2.0**30 * xs[1]], shift=0.0)
     alone, both = spectral([other], 2), spectral([one, other], 2)
-    costs = [other.seated(basis, INFINITE)[1] for basis in (alone, both)]
+    costs = [Seat(other, basis).core(INFINITE)[1] for basis in (alone, both)]
     assert abs(costs[1] - costs[0]) <= 2**10 * EPS * cost_of(other, other.weight)
-    assert one.seated(both, INFINITE)[1] > 2 * one.seated(spectral([one], 2), INFINITE)[1]
+    assert Seat(one, both).core(INFINITE)[1] > 2 * Seat(one, spectral([one], 2)).core(INFINITE)[1]
 
 
 def test_layers_that_have_bases_in_common_are_fitted_without_loss():
@@ -441,7 +442,7 @@ def test_for_a_quadratic_loss_the_best_coloring_by_the_model_is_the_best_by_true
         for c in (0, 1):
             basis, _ = palette.fitted(members_of(colors, c))
             for i in members_of(colors, c):
-                core, _ = sites[i].seated(basis, INFINITE)
+                core, _ = Seat(sites[i], basis).core(INFINITE)
                 change = basis[0] @ core @ basis[1].T - ws[i]
                 losses[colors] += float((xs[i] @ change).square().sum())
         # the shift moves a weight of size |D|^2, and eigenpairs are had to rounding of the largest, 2 |X|^2

@@ -198,7 +198,7 @@ def ends(out):
 def test_train_that_is_killed_at_any_moment_ends_with_the_same_bytes(blobs, tmp_path):
     """Between two steps, between two files, inside a file; in the first round of a ticket and in the last."""
     ticket = ("--method", "ltr", "--option", "rate=0.7", "--option", "rewind=2", "--compression", "5")
-    arguments = ("--data", str(blobs(tmp_path)), *ticket, "--epochs", "3")
+    arguments = ("--data", str(blobs(tmp_path)), *ticket, "--recipe", "short", "--epochs", "3")
     outs = [tmp_path / "whole", tmp_path / "cut", tmp_path / "timed"]
     done = subprocess.run(
         [sys.executable, "-c", KILLED, *map(str, outs), *arguments],
