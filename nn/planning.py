@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from math import floor, prod
 from numbers import Real
-from operator import index
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,6 +21,7 @@ from nn.layers import views_of
 from nn.patterns import as_patterns, is_exact, matches, require_used
 from rpstheory.errors import ArgumentError, KindError
 from rpstheory.hashing import MASK, mix
+from rpstheory.mappings.base import check_count, check_seed
 
 SMALLEST = 1024  # elements; below, a weight stays dense unless it is included by name
 STD_RANGE = 1e4
@@ -282,7 +282,7 @@ def plan(
             f"share: {' and '.join(named) or 'no budget'} came; "
             "pass exactly one of compression, budget_params and budget_bytes"
         )
-    seed = _whole("seed", seed)
+    seed = check_seed("share", seed)
     if overrides is not None and not isinstance(overrides, Dict):
         raise KindError(f"share: overrides={overrides!r} came; pass a dict of patterns and options")
     found = survey(model)
@@ -507,12 +507,13 @@ def _within(
             "decides nothing; leave one of them out"
         )
     if params is not None:
-        name, budget, unit = "budget_params", _whole("budget_params", params), 1
+        name, unit = "budget_params", 1
         spent = sum(each.count for each in fixed) + sum(part.cells for part in others)
     else:
-        name, budget, unit = "budget_bytes", _whole("budget_bytes", size), first.weights[0].itemsize
+        name, unit = "budget_bytes", first.weights[0].itemsize
         spent = sum(each.bytes for each in fixed) + buffers
         spent += sum(part.cells * part.weights[0].itemsize for part in others)
+    budget = check_count("share", name, size if params is None else params, low=0)
     m = (budget - spent) // unit
     if m < 1:
         raise ArgumentError(
@@ -525,18 +526,6 @@ def _within(
         )
     options = replace(first.options, compression=first.n / m)
     return [first._replace(options=options, budget=Fraction(m, first.n)), *others]
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        found = index(value)
-    except TypeError:
-        found = None
-    if isinstance(value, bool) or found is None:
-        raise KindError(f"share: {name}={value!r} came; a whole number is needed")
-    if found < 0:
-        raise ArgumentError(f"share: {name}={value!r} came; 0 or more is needed")
-    return found
 
 
 def _same_kind(weights: tuple[Weight, ...]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from math import cos, isfinite, pi
+from numbers import Real
+from operator import index
 from typing import Any, Literal
 
 from nn.patterns import one_of
@@ -74,10 +77,8 @@ class Recipe:
             ArgumentError: If one is out of range.
         """
         for each in fields(self):
-            value = getattr(self, each.name)
-            _require_kind(each.name, str(each.type), value)
-            if each.type == "float":
-                object.__setattr__(self, each.name, float(value))  # 1 and 1.0 are one recipe
+            value = _converted(each.name, str(each.type), getattr(self, each.name))
+            object.__setattr__(self, each.name, value)
         known = {
             "schedule": ("step", "cosine", "one-cycle", "constant"),
             "optimizer": ("sgd", "adamw"),
@@ -124,26 +125,43 @@ def _between(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + cos(pi * min(share, 1.0))) / 2
 
 
-KINDS: dict[str, tuple[str, Callable[[object], bool]]] = {
-    "int": ("a whole number", lambda value: type(value) is int),
-    "float": ("a finite number", lambda value: type(value) in (int, float) and isfinite(value)),  # type: ignore[arg-type]
-    "bool": ("true or false", lambda value: type(value) is bool),
-    "tuple[int, ...]": (
-        "a tuple of whole numbers",
-        lambda value: isinstance(value, tuple) and all(type(each) is int for each in value),
-    ),
+def _whole(value: object) -> int:
+    if isinstance(value, bool):
+        raise TypeError
+    return index(value)  # type: ignore[arg-type]
+
+
+def _finite(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+        raise TypeError
+    return float(value)
+
+
+def _of(kind: type, value: object) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError
+    return value
+
+
+KINDS: dict[str, tuple[str, Callable[[object], object]]] = {
+    "int": ("a whole number", _whole),
+    "float": ("a finite number", _finite),
+    "bool": ("true or false", partial(_of, bool)),
+    "tuple[int, ...]": ("a tuple of whole numbers", lambda value: tuple(map(_whole, _of(tuple, value)))),
 }
 
 
-def _require_kind(name: str, kind: str, value: object) -> None:
-    """Do nothing if a field is of its kind; names are looked up elsewhere.
+def _converted(name: str, kind: str, value: object) -> object:
+    """A field as the recipe keeps it, so that 1, 1.0 and numpy's are one; names are looked up elsewhere.
 
     Raises:
-        KindError: If it is not.
+        KindError: If it is not of its kind.
     """
-    wanted, fits = KINDS.get(kind, ("text", lambda value: isinstance(value, str)))
-    if not fits(value):
-        raise KindError(f"recipe: {name}={value!r} came; {wanted} is needed")
+    wanted, convert = KINDS.get(kind, ("text", partial(_of, str)))
+    try:
+        return convert(value)
+    except TypeError:
+        raise KindError(f"recipe: {name}={value!r} came; {wanted} is needed") from None
 
 
 def _require(holds: bool, came: str, wanted: str) -> None:

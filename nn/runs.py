@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from inspect import signature
 from math import ceil, log
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ from nn.tiles import roast
 from nn.training import Diverged, Source, Training
 from rpstheory import __version__
 from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, RpsError, Stopped
+from rpstheory.mappings.base import check_count
 from rpstheory.report.files import write_bytes
 
 HASHED = 16  # hexadecimal digits of a folder's name
@@ -144,8 +146,7 @@ class Configuration:
             )
         if not 0 <= self.held_out < 1:
             raise ArgumentError(f"train: held_out={self.held_out} came; a share below 1 is needed")
-        if not 0 <= self.seed < 2**63:
-            raise ArgumentError(f"train: seed={self.seed} came; 0 … 2^63 - 1 is needed")
+        seed = check_count("train", "seed", self.seed, low=0, high=2**63 - 1, why="it is kept in 63 bits")
         options, known = self._options(), usual(self.method)
         if self.method == "ltr":
             _check_tickets(options)
@@ -153,6 +154,7 @@ class Configuration:
         object.__setattr__(self, "options", left)
         object.__setattr__(self, "compression", float(self.compression))
         object.__setattr__(self, "held_out", float(self.held_out))
+        object.__setattr__(self, "seed", seed)
 
     def _check_kinds(self) -> None:
         """Do nothing if every number is one.
@@ -161,10 +163,9 @@ class Configuration:
             KindError: If one is not.
         """
         for name, kinds, wanted in (
-            ("compression", (int, float), "a number"),
-            ("held_out", (int, float), "a number"),
-            ("seed", (int,), "a whole number"),
-            ("options", (dict,), "a dictionary from names to values"),
+            ("compression", Real, "a number"),
+            ("held_out", Real, "a number"),
+            ("options", dict, "a dictionary from names to values"),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kinds):

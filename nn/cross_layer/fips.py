@@ -26,6 +26,7 @@ from fractions import Fraction
 from functools import cached_property, partial
 from itertools import accumulate, groupby, pairwise
 from math import cos, floor, pi, prod
+from numbers import Real
 from typing import Any, ClassVar, final
 
 import torch
@@ -41,6 +42,7 @@ from nn.factors import Chain, Matrix
 from nn.patterns import one_of
 from nn.pruning.scores import cross_entropy
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
+from rpstheory.mappings.base import check_count
 
 WRITING = ("o", "down", "fc2")  # roles whose outputs are hidden states
 ATTENTION = ("q", "k", "v", "qkv", "o")
@@ -104,15 +106,14 @@ class Fips(Method):
             if not isinstance(getattr(self, name), bool):
                 raise KindError(f"share_layers: {name}={getattr(self, name)!r} came; pass True or False")
         for name, low in (("growth", 1), ("rate", 0), ("decay", 0)):
-            _require(name, getattr(self, name), int | float, low, None)
+            _require(name, getattr(self, name), low)
         for name in ("epochs", "finetune"):
-            _require(name, getattr(self, name), int, 0, None)
-        _require("sparsity", self.sparsity, int | float, 0, 1)
+            check_count("share_layers", name, getattr(self, name), low=0)
+        _require("sparsity", self.sparsity, 0, 1)
         if not isinstance(self.block, list | tuple) or len(self.block) != 2:
             raise KindError(f"share_layers: block={self.block!r} came; pass (rows, columns), such as (1, 4)")
-        for side in self.block:
-            _require("block", side, int, 1, None)
-        object.__setattr__(self, "block", tuple(self.block))
+        sides = tuple(check_count("share_layers", "block", side) for side in self.block)
+        object.__setattr__(self, "block", sides)
 
     @property
     def calibrated(self) -> bool:
@@ -742,16 +743,15 @@ def _spread(grid: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
     return grid.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)
 
 
-def _require(name: str, value: Any, kinds: Any, low: int, high: int | None) -> None:
-    """Do nothing if a number is of a kind, and at least ``low`` and below ``high``.
+def _require(name: str, value: Any, low: int, high: float = float("inf")) -> None:
+    """Do nothing for a number that is at least ``low`` and below ``high``.
 
     Raises:
-        KindError: If it is of another kind.
+        KindError: If it is no number.
         ArgumentError: If it is not in this range.
     """
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        what = "a whole number" if kinds is int else "a number"
-        raise KindError(f"share_layers: {name}={value!r} came; {what} is needed")
-    if not low <= value < (float("inf") if high is None else high):
-        until = "" if high is None else f" and below {high}"
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise KindError(f"share_layers: {name}={value!r} came; a number is needed")
+    if not low <= float(value) < high:
+        until = "" if high == float("inf") else f" and below {high}"
         raise ArgumentError(f"share_layers: {name}={value} came; at least {low}{until} is needed")

@@ -28,8 +28,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from math import isqrt
 from numbers import Real
-from operator import index
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 
@@ -41,6 +40,7 @@ from nn.cross_layer.work import Tensors, Work
 from nn.factors import Chain, Matrix
 from nn.patterns import one_of
 from rpstheory.errors import ArgumentError, KindError
+from rpstheory.mappings.base import check_count
 
 COLORINGS = ("curvature", "cosine", "random", "adjacent")
 CORRECTIONS = ("refit", "free")
@@ -90,7 +90,9 @@ class Geo(Method):
             one_of("share_layers", "coloring", self.coloring, COLORINGS)
         one_of("share_layers", "correction", self.correction, CORRECTIONS)
         for name, least in (("colors", 1), ("rank", 1), ("pairs", 1), ("lanczos", 0)):
-            _require_whole(name, getattr(self, name), least)
+            value = getattr(self, name)
+            if value is not None or name not in ("colors", "rank"):  # the method chooses these
+                check_count("share_layers", name, value, low=least)
         given: object = self.trust
         if isinstance(given, bool) or not isinstance(given, Real | float):
             raise KindError(f"share_layers: trust={given!r} came; a number is needed")
@@ -557,22 +559,3 @@ def _spoken(colors: Coloring, run: Share) -> str:
     """The layers of each color."""
     groups = [", ".join(str(run[i].layer) for i in members_of(colors, c)) for c in range(max(colors) + 1)]
     return " | ".join(groups)
-
-
-def _require_whole(name: str, value: Any, least: int) -> None:
-    """Do nothing for a whole number, or for None where that is the choice of the method.
-
-    Raises:
-        KindError: If it is something else.
-        ArgumentError: If it is too small.
-    """
-    if value is None and name in ("colors", "rank"):
-        return
-    try:
-        found = index(value)
-    except TypeError:
-        found = None
-    if isinstance(value, bool) or found is None:
-        raise KindError(f"share_layers: {name}={value!r} came; a whole number is needed")
-    if found < least:
-        raise ArgumentError(f"share_layers: {name}={value} came; {least} or more is needed")

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from math import floor
 from numbers import Rational
-from operator import index
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +19,7 @@ from nn.cross_layer.method import Method, Task, Unit, as_groups, method_of
 from nn.cross_layer.streams import Batch, as_batches
 from nn.planning import Fixed, survey
 from rpstheory.errors import ArgumentError, KindError
+from rpstheory.mappings.base import check_count, check_seed
 
 TOKENS = 256 * 2048  # on which Basis Sharing was calibrated: what a plan without data reckons with
 PROBE = 384  # side of the matrices by which the speed of this machine is measured
@@ -165,7 +165,7 @@ def setting_of(
     batches = () if calibration is None else as_batches(calibration)
     layers = tuple(sorted({p.layer for p in projections}))
     divided, strict = as_groups(chosen.groups if groups is None else groups, layers)
-    task = Task(projections, divided, strict, allowance, _whole("seed", seed))
+    task = Task(projections, divided, strict, allowance, check_seed("share_layers", seed))
     units = chosen.plan(task)
     given = sum(_tokens(batch, projections[0].rows) for batch in batches)
     tokens = (given or TOKENS) if chosen.calibrated else 0
@@ -223,7 +223,8 @@ def _allowance(
                 "kept, at least 1; pass 2 to keep half"
             )
         return floor(dense / Fraction(compression))
-    budget, unit = _whole(name, given[name]), 1 if size is not None else min(p.itemsize for p in projections)
+    budget = check_count("share_layers", name, given[name], low=0)
+    unit = 1 if size is not None else min(p.itemsize for p in projections)
     rest = spent.bytes if size is not None else spent.params
     left = (budget - rest) * unit
     if left < 1:
@@ -237,16 +238,6 @@ def _allowance(
             "that"
         )
     return left
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        found = index(value)
-    except TypeError:
-        found = -1
-    if isinstance(value, bool) or found < 0:
-        raise KindError(f"share_layers: {name}={value!r} came; a whole number of 0 or more is needed")
-    return found
 
 
 def _tokens(batch: Batch, width: int) -> int:

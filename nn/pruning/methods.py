@@ -16,6 +16,7 @@ from nn.planning import plan, survey
 from nn.pruning import scores
 from nn.pruning.masks import Masks, Scope, keep_largest, masked
 from rpstheory.errors import ArgumentError, KindError, ShapeError
+from rpstheory.mappings.base import check_count, check_seed
 
 Mode = Literal["eval", "train"]
 
@@ -90,8 +91,7 @@ def prune(
     chosen = METHODS[one_of("prune", "method", method, METHODS)]
     rounds = chosen.passes if passes is None else passes
     _check(rounds, schedule, scope, mode)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise KindError(f"prune: seed={seed!r} came; a whole number is needed")
+    seed = check_seed("prune", seed)
     what = plan(
         model, compression, budget_params=budget_params, include=include, exclude=exclude, mapping="hashed"
     )
@@ -138,10 +138,7 @@ def counts(n: int, m: int, passes: int, schedule: str) -> list[int]:
 
 
 def _check(passes: int, schedule: str, scope: str, mode: str) -> None:
-    if isinstance(passes, bool) or not isinstance(passes, int):
-        raise KindError(f"prune: passes={passes!r} came; a whole number is needed")
-    if passes < 1:
-        raise ArgumentError(f"prune: passes={passes} came; pass at least 1")
+    check_count("prune", "passes", passes)
     one_of("prune", "schedule", schedule, ("exponential", "linear"))
     one_of("prune", "scope", scope, ("global", "layer"))
     one_of("prune", "mode", mode, ("eval", "train"))

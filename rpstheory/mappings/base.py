@@ -45,6 +45,16 @@ def check_count(
     return number
 
 
+def check_seed(owner: str, value: Any) -> int:
+    """``value`` as an int that seeds random numbers.
+
+    Raises:
+        KindError: If it is not an integer.
+        ArgumentError: If it is out of range.
+    """
+    return check_count(owner, "seed", value, low=0, high=2**64 - 1, why="seeds are 64-bit words")
+
+
 @dataclass(frozen=True)
 class AbstractMapping(ABC):
     """A map of n weights: each gets a cell and a sign.

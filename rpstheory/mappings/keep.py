@@ -12,7 +12,7 @@ from typing import Any, final
 from rpstheory.backend import is_nonzero_anywhere, positions
 from rpstheory.errors import ArgumentError
 from rpstheory.hashing import KEEP_STREAM, PRIME, Uniform, coefficients, field_values
-from rpstheory.mappings.base import AbstractMapping, check_count
+from rpstheory.mappings.base import AbstractMapping, check_count, check_seed
 
 FEWEST_ROUNDS = 8
 
@@ -50,7 +50,7 @@ class AbstractKeep(AbstractMapping):
         owner = type(self).__name__
         object.__setattr__(self, "n", check_count(owner, "n", self.n))
         object.__setattr__(self, "m", check_count(owner, "m", self.m))
-        seed = check_count(owner, "seed", self.seed, low=0, high=2**64 - 1, why="seeds are 64-bit words")
+        seed = check_seed(owner, self.seed)
         object.__setattr__(self, "seed", seed)
         if self.m > self.n:
             raise ArgumentError(f"{owner}: m={self.m} of n={self.n} weights cannot be kept; choose m <= n")

@@ -20,7 +20,7 @@ import numpy as np
 
 from rpstheory.backend import positions
 from rpstheory.hashing import START_STREAM, Signs, Uniform
-from rpstheory.mappings.base import AbstractMapping, check_count
+from rpstheory.mappings.base import AbstractMapping, check_count, check_seed
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class AbstractSharing(AbstractMapping):
         owner = type(self).__name__
         object.__setattr__(self, "n", check_count(owner, "n", self.n))
         object.__setattr__(self, "m", check_count(owner, "m", self.m))
-        seed = check_count(owner, "seed", self.seed, low=0, high=2**64 - 1, why="seeds are 64-bit words")
+        seed = check_seed(owner, self.seed)
         object.__setattr__(self, "seed", seed)
 
     @property

@@ -8,6 +8,7 @@ from errno import ENOSPC
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn as tnn
@@ -385,6 +386,13 @@ def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
 def test_wrong_arguments_are_one_sentence(call, words):
     with pytest.raises((ArgumentError, KindError), match=words):
         call()
+
+
+def test_numbers_of_numpy_name_the_same_run():
+    recipe = replace(QUICK, epochs=np.int64(2), ema=np.float32(0.5), drops=(np.int64(1),))
+    one = Configuration("d", "m", "hashed", np.float32(4), recipe, np.int64(3), held_out=np.float32(0.5))
+    recipe = replace(QUICK, ema=0.5, drops=(1,))
+    assert one.key == Configuration("d", "m", "hashed", 4, recipe, 3, held_out=0.5).key
 
 
 def key(method="synflow", options=None, **fields):
