@@ -36,7 +36,7 @@ from nn.cross_layer.planning import setting_of
 from nn.cross_layer.sharing import stored_bytes
 from nn.cross_layer.whitening import gathered, rank_of, weights_of
 from nn.cross_layer.work import Work
-from nn.runs import code
+from nn.sources import code_but_for
 
 CALIBRATION, VALIDATION, BATCH = 256, 200, 32
 STEPS, PART = 80, 8  # of distillation: 640 sentences, of which the first calibrate
@@ -175,7 +175,7 @@ def measured(cell, folder):
         "dense_bytes": sum(p.bytes for p in projections),
         "tokens": sum(map(len, text.calibration)),
     }
-    versions = {"python": platform.python_version(), "code": code()}
+    versions = {"python": platform.python_version(), "code": code_but_for()}
     return asdict(cell) | sizes | found | versions | {"date": time.strftime("%Y-%m-%d")}
 
 

@@ -33,7 +33,7 @@ from nn.data.order import key, shuffled
 from nn.evaluation import finished, model_of, state_of
 from nn.models.registry import build
 from nn.recipes import RECIPES, Recipe
-from nn.runs import code
+from nn.sources import code_but_for
 from nn.training import Training
 
 NETWORKS = {"vit": "digits", "decoder": "topics"}
@@ -165,7 +165,7 @@ def measured(cell, folder):
         "steps": STEPS,
     }
     found = {"seconds": None if again else seconds, "once": once, "finetuned": network.scores(model)}
-    versions = {"python": platform.python_version(), "code": code()}
+    versions = {"python": platform.python_version(), "code": code_but_for()}
     return asdict(cell) | sizes | found | versions | {"date": time.strftime("%Y-%m-%d")}
 
 

@@ -40,8 +40,6 @@ import torch.nn as tnn
 from safetensors import SafetensorError
 from safetensors import torch as safetensors
 
-import nn
-import rpstheory
 from nn.budget import budget, parameters_in
 from nn.methods import ALL, METHODS, SHARING, Builder, planned, prepare
 from nn.patterns import one_of
@@ -50,6 +48,7 @@ from nn.pruning import collapsed, keep_largest, masked, masks_in, masks_of, prun
 from nn.pruning.masks import own_name
 from nn.recipes import Recipe
 from nn.sharing import share
+from nn.sources import code_but_for
 from nn.tiles import roast
 from nn.training import Diverged, Source, Training
 from rpstheory import __version__
@@ -579,17 +578,9 @@ class Run:
             ) from None
 
 
-@cache
 def code() -> str:
-    """The code that makes the numbers: torch, and a digest of the sources of nn and of the mappings."""
-    theory = Path(rpstheory.__file__).parent
-    here = Path(nn.__file__).parent
-    own = [path for path in here.rglob("*.py") if path.relative_to(here).parts[0] not in LOOKING_ON]
-    own += [*theory.glob("mappings/**/*.py"), theory / "hashing.py"]
-    digest = hashlib.sha256()
-    for path in sorted(own):
-        digest.update(path.read_bytes())
-    return f"torch {torch.__version__}, sources {digest.hexdigest()[:HASHED]}"
+    """The code that makes the numbers of a run."""
+    return code_but_for(*LOOKING_ON)
 
 
 def _make(folder: Path) -> None:

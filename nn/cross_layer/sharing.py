@@ -17,6 +17,7 @@ from nn.cross_layer.work import Say, Work
 from nn.factoring import uninstall
 from nn.layers import factors_of, views_of
 from nn.sharing import banks_of, copied, unsign
+from nn.sources import code_but_for
 from rpstheory.errors import ArgumentError, DataError, ResumeError
 from rpstheory.report.files import write_text
 
@@ -72,7 +73,7 @@ def share_layers(
         KindError: If an argument is of the wrong kind.
         ShapeError: If layers that were named as a group are not alike.
         DataError: If weights or activations hold nan or inf; the model is as it was.
-        ResumeError: If the folder is of another run.
+        ResumeError: If the folder is of another run, or of other code.
     """
     setting = setting_of(
         model, method, compression, budget_params, budget_bytes, calibration, groups, include, exclude,
@@ -179,6 +180,7 @@ def _opened(folder: Path, setting: Setting, model: tnn.Module) -> Path:
         "seed": task.seed,
         "model": _digest(model.state_dict().items(), plan.units),
         "calibration": _digest(*(_tensors(batch) for batch in setting.batches)),
+        "code": code_but_for(),
     }
     text, place = json.dumps(said, indent=1) + "\n", folder / RUN
     try:
@@ -197,7 +199,7 @@ def _opened(folder: Path, setting: Setting, model: tnn.Module) -> Path:
     if found not in (None, text):
         raise ResumeError(
             f"share_layers: {folder} holds stages of another run (its {RUN} differs in model, data, budget, "
-            "groups, seed or options); choose another folder"
+            "groups, seed, options or code); choose another folder"
         )
     write_text(place, text, "share_layers")
     return folder

@@ -527,7 +527,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_bits(how, tmp_path):
         assert all(torch.equal(v, found.state_dict()[n]) for n, v in whole.state_dict().items())
 
 
-def test_the_folder_of_another_run_is_refused(tmp_path):
+def test_the_folder_of_another_run_is_refused(tmp_path, monkeypatch):
     arguments = {"compression": 2, "calibration": TEXT, "resume": tmp_path / "run", "include": "*query*"}
     nn.share_layers(bert(), **arguments)
     others = [
@@ -542,6 +542,9 @@ def test_the_folder_of_another_run_is_refused(tmp_path):
         changed.embeddings.word_embeddings.weight[0, 0] += 1  # no projection, but it changes the activations
     with pytest.raises(ResumeError, match="holds stages of another run"):
         nn.share_layers(changed, **arguments)
+    monkeypatch.setattr("nn.cross_layer.sharing.code_but_for", lambda: "torch 9.9.9")
+    with pytest.raises(ResumeError, match="holds stages of another run .* or code"):
+        nn.share_layers(bert(), **arguments)
 
 
 def test_a_stage_that_is_broken_is_named(tmp_path):

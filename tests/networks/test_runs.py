@@ -20,6 +20,7 @@ from nn.models.registry import build
 from nn.pruning import masks_of
 from nn.recipes import RECIPES, Recipe, recipe_of
 from nn.runs import GIVEN, Configuration, Run, code
+from nn.sources import code_but_for
 from nn.training import Diverged, Training
 from rpstheory.errors import ArgumentError, DataError, KindError, ResumeError, Stopped
 
@@ -219,12 +220,12 @@ def test_finished_run_of_other_code_stays_and_an_unfinished_one_is_not_gone_on_w
 
 def test_code_is_what_lies_in_the_packages(monkeypatch):
     """One byte more in one file is other code."""
-    code.cache_clear()
+    code_but_for.cache_clear()
     before, read = code(), Path.read_bytes
-    code.cache_clear()
+    code_but_for.cache_clear()
     monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) + b"#" * (path.name == "fold.py"))
     assert code() != before
-    code.cache_clear()
+    code_but_for.cache_clear()
     monkeypatch.undo()
     assert code() == before
 
