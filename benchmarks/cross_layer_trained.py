@@ -55,6 +55,8 @@ METHODS = {
     "rps, curvature": ("rps", {"weighted": True}),
     "fips": ("fips", {"groups": "auto"}),
     "fips, each matrix": ("fips", {"groups": "auto", "shared": False}),
+    "fips, blocks of 1 x 4": ("fips", {"groups": "auto", "block": (1, 4)}),
+    "fips, blocks of 4 x 4": ("fips", {"groups": "auto", "block": (4, 4)}),
     "geo": ("geo", {"groups": "auto"}),
     "geo, eigenpairs": ("geo", {"groups": "auto", "lanczos": 2**14}),
 }
