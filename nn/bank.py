@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from math import prod
 from typing import Any, Literal, NamedTuple
@@ -196,12 +196,14 @@ class View:
         first: Position of its first weight.
         shape: Of the tensor.
         scale: lambda.
+        blank: A row that reads as zero whatever the bank holds, as the padding of an embedding does.
     """
 
     bank: Bank
     first: int
     shape: tuple[int, ...]
     scale: float
+    blank: int | None
 
     @property
     def memory(self) -> torch.Tensor:
@@ -219,12 +221,13 @@ class View:
 
     def read(self) -> torch.Tensor:
         """The tensor, differentiable with respect to the bank."""
-        return self.bank.expand(self.first, prod(self.shape), self.scale).view(self.shape)
+        return self._blanked(self.bank.expand(self.first, prod(self.shape), self.scale).view(self.shape))
 
     def rows(self, rows: torch.Tensor) -> torch.Tensor:
         """Some rows of the tensor, a matrix, differentiable with respect to the bank."""
         count, width = self.shape
-        return self.bank.expand_rows(self.first, count, width, rows, self.scale)
+        found = self.bank.expand_rows(self.first, count, width, rows, self.scale)
+        return found if self.blank is None else torch.where((rows == self.blank).unsqueeze(-1), 0, found)
 
     def product(self, x: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor | None:
         """``x @ weight.T + bias``, the weight never formed, where that is faster and allowed; else None."""
@@ -233,6 +236,11 @@ class View:
         found = self.bank.product(x, self.first, self.shape[0], self.scale)
         return found if found is None or bias is None else found + bias
 
+    def _blanked(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.blank is None:
+            return tensor
+        return tensor.index_fill(0, torch.arange(self.blank, self.blank + 1, device=tensor.device), 0)
+
 
 def numbers(law: Law, count: int, seed: int) -> torch.Tensor:
     """(count,) float64, standard normal or uniform on [-1, 1); the global generator is left alone."""
@@ -240,6 +248,3 @@ def numbers(law: Law, count: int, seed: int) -> torch.Tensor:
     if law == "normal":
         return torch.randn(count, dtype=torch.float64, generator=generator)
     return 2 * torch.rand(count, dtype=torch.float64, generator=generator) - 1
-
-
-Reader = Callable[[], torch.Tensor]

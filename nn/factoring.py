@@ -55,10 +55,7 @@ def install(model: tnn.Module, chains: Mapping[Place, Chain]) -> dict[Matrix, Fa
         view = Product(linked(chain, stored), tuple(like.shape), place.flipped)
         for name in place.names:
             module, local = _module(model, name)
-            if local in views_of(module):
-                views_of(module)[local] = view
-            else:
-                share_parameters(module, {local: view})
+            share_parameters(module, {local: view})
     used = set(factors_of(model))
     for factor in before:
         if factor not in used:

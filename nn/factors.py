@@ -59,7 +59,7 @@ class Matrix:
                 f"factor: values of shape {tuple(self.values.shape)}, a mask of {tuple(self.mask.shape)} and "
                 f"blocks of {self.block} came; equal shapes that the blocks divide are needed"
             )
-        if not torch.equal(_spread(_blocks(self.mask, self.block)[:, :, 0, 0], self.block), self.mask):
+        if not torch.equal(spread(_blocks(self.mask, self.block)[:, :, 0, 0], self.block), self.mask):
             raise ShapeError(f"factor: the mask is not constant on blocks of {self.block}; pass whole blocks")
 
     @property
@@ -114,7 +114,7 @@ class Factor:
         if self.block is None or self.bits is None:
             return None
         grid = self.shape[0] // self.block[0], self.shape[1] // self.block[1]
-        return _spread(_unpacked(self.bits, prod(grid)).view(grid), self.block)
+        return spread(_unpacked(self.bits, prod(grid)).view(grid), self.block)
 
     @property
     def index_bytes(self) -> int:
@@ -286,7 +286,7 @@ def _blocks(mask: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
     return mask.view(rows // high, high, columns // wide, wide).transpose(1, 2)
 
 
-def _spread(grid: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
+def spread(grid: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
     """A number for each block → the same number at each place of the block."""
     return grid.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)
 

@@ -9,6 +9,7 @@ recurrent networks, which cache their weights.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -23,7 +24,7 @@ from rpstheory.errors import KindError
 
 AnyView = View | Product
 
-_VIEWS = "_views"
+_VIEWS, _ORDER = "_views", "_parameters_before"
 
 
 class Shared:
@@ -74,23 +75,32 @@ def require_shareable(owner: str, module: tnn.Module, names: tuple[str, ...]) ->
 
 
 def share_parameters(module: tnn.Module, views: Mapping[str, AnyView]) -> None:
-    """Put the views in the place of the module's parameters of these names."""
+    """Put the views in the place of the module's parameters, or views, of these names."""
+    kind: Any = own_class(module)
+    found = views_of(module) | dict(views)
+    module.__class__ = shared_class(kind, tuple(found))
+    module.__dict__[_VIEWS] = found
+    module.__dict__.setdefault(_ORDER, tuple(module._parameters))
     for name in views:
-        del module._parameters[name]
-    module.__dict__.setdefault(_VIEWS, {}).update(views)
+        module._parameters.pop(name, None)
     if isinstance(module, tnn.RNNBase):
         for name in ("_flat_weights", "_flat_weight_refs"):
             module.__dict__.pop(name, None)
-    kind: Any = type(module)
-    module.__class__ = shared_class(kind, tuple(views))
 
 
-def restore_parameters(module: tnn.Module, parameters: dict[str, tnn.Parameter]) -> None:
-    """The opposite of :func:`share_parameters`: the module's own class, with parameters again."""
-    module.__class__ = own_class(module)
-    del module.__dict__[_VIEWS]
+def restore_parameters(module: tnn.Module, parameters: Mapping[str, tnn.Parameter]) -> None:
+    """The opposite of :func:`share_parameters`: parameters again, where they were; at last its own class."""
+    kind: Any = own_class(module)
+    left = {name: view for name, view in views_of(module).items() if name not in parameters}
+    module.__class__ = shared_class(kind, tuple(left)) if left else kind
+    module.__dict__[_VIEWS] = left
     for name, parameter in parameters.items():
         module.register_parameter(name, parameter)
+    for name in (name for name in module.__dict__[_ORDER] if name in module._parameters):
+        module._parameters[name] = module._parameters.pop(name)  # in this order; optimizers count places
+    if left:
+        return
+    del module.__dict__[_VIEWS], module.__dict__[_ORDER]
     if isinstance(module, tnn.RNNBase):
         module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
         module._apply(lambda tensor: tensor)  # type: ignore[no-untyped-call]  # its other caches
@@ -111,6 +121,20 @@ def factors_of(model: tnn.Module) -> list[Factor]:
     views = [view for module in model.modules() for view in views_of(module).values()]
     links = [factor for view in views if isinstance(view, Product) for factor, _ in view.links]
     return list(dict.fromkeys(links))
+
+
+def padding_rows(model: tnn.Module) -> dict[int, int]:
+    """The padding row of each table, parameter or view, that one embedding alone reads, by identity.
+
+    Of a tied table it is a row like any other: the other reader has use for it, and trains it.
+    """
+    readers, rows = Counter[int](), dict[int, int]()
+    for module in model.modules():
+        for value in (*views_of(module).values(), *module._parameters.values()):
+            readers[id(value)] += 1
+            if isinstance(module, tnn.Embedding) and module.padding_idx is not None:
+                rows[id(value)] = module.padding_idx
+    return {key: row for key, row in rows.items() if readers[key] == 1}
 
 
 def is_conv1d(kind: type) -> bool:

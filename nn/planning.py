@@ -358,6 +358,8 @@ def _why_not(module: tnn.Module, local: str, parameter: tnn.Parameter) -> str:
         return "not floating-point"
     if not _is_weight(module, local):
         return "norm, bias or bare parameter"
+    if not parameter.numel():
+        return "without elements"
     return "" if parameter.numel() >= SMALLEST else "small"
 
 
@@ -452,7 +454,7 @@ class Part(NamedTuple):
     def cells(self) -> int:
         """m, if all of them share one bank."""
         m = level(self.n, self.options.compression)
-        return m if self.budget is None else min(m, max(1, floor(self.n * self.budget)))
+        return m if self.budget is None else min(m, floor(self.n * self.budget))
 
 
 def _parts(
@@ -506,26 +508,29 @@ def _within(
             f"share: a budget came and overrides for all weights ({first.label!r} and others), so that it "
             "decides nothing; leave one of them out"
         )
-    if params is not None:
-        name, unit = "budget_params", 1
-        spent = sum(each.count for each in fixed) + sum(part.cells for part in others)
-    else:
-        name, unit = "budget_bytes", first.weights[0].itemsize
-        spent = sum(each.bytes for each in fixed) + buffers
-        spent += sum(part.cells * part.weights[0].itemsize for part in others)
-    budget = check_count("share", name, size if params is None else params, low=0)
-    m = (budget - spent) // unit
-    if m < 1:
+    name, value = ("budget_bytes", size) if params is None else ("budget_params", params)
+    budget = check_count("share", name, value, low=0)
+
+    def unit(part: Part) -> int:
+        return part.weights[0].itemsize if params is None else 1
+
+    spent = sum(each.count if params is not None else each.bytes for each in fixed)
+    spent += sum(part.cells * unit(part) for part in _split(others)) + (buffers if params is None else 0)
+    banks = [(part.n, part.n * unit(part)) for part in _split([first])]
+    whole, left = sum(cost for _, cost in banks), budget - spent
+    least = -(-whole // min(n for n, _ in banks))  # a cell for the smallest
+    if left < least:
         raise ArgumentError(
             f"share: {name}={budget} came; what stays dense, or has overrides, takes {spent} already; "
-            f"pass at least {spent + unit}, or share more of the model"
+            f"pass at least {spent + least}, or share more of the model"
         )
-    if m > first.n:
+    if left > whole:
         raise ArgumentError(
-            f"share: {name}={budget} came; the model needs only {spent + first.n * unit}; pass at most that"
+            f"share: {name}={budget} came; the model needs only {spent + whole}; pass at most that"
         )
-    options = replace(first.options, compression=first.n / m)
-    return [first._replace(options=options, budget=Fraction(m, first.n)), *others]
+    kept = sum(n * left // whole for n, _ in banks)
+    options = replace(first.options, compression=first.n / kept)
+    return [first._replace(options=options, budget=Fraction(left, whole)), *others]
 
 
 def _same_kind(weights: tuple[Weight, ...]) -> None:
@@ -560,7 +565,7 @@ def _with_a_cell(part: Part) -> Part:
     Raises:
         ArgumentError: If less than one cell is left to it.
     """
-    if part.n < part.options.compression:
+    if part.budget is None and part.n < part.options.compression:  # a budget was seen to leave one to each
         raise ArgumentError(
             f"share: compression={part.options.compression:g} leaves less than one cell to the {part.n} "
             f"weights of {part.label or 'the model'}; ask for less, or leave them dense"

@@ -53,7 +53,7 @@ from nn.inventory import (
     memory_of,
     stored_forms,
 )
-from nn.layers import require_shareable, share_parameters, views_of
+from nn.layers import padding_rows, require_shareable, share_parameters
 from rpstheory.errors import ArgumentError, DataError, KindError, RpsError
 from rpstheory.mappings import AbstractSharing
 from rpstheory.report.files import write_bytes, write_text
@@ -145,10 +145,12 @@ def load(
     _require_same(place, said.forms, dense_forms(held))
     banks: dict[str, Bank] = {}
     views: dict[int, View | Product] = {}
+    rows = padding_rows(target)
     for record in said.banks:
         bank = banks[record.name] = _bank(place, record, tensors[record.name], held, mapping)
         for name, span in zip(record.scales, bank.spans, strict=True):
-            views[id(held[name])] = View(bank, span.first, tuple(held[name].shape), span.scale)
+            like = held[name]
+            views[id(like)] = View(bank, span.first, tuple(like.shape), span.scale, rows.get(id(like)))
     factors = {record.name: _factor(place, record, said, tensors, held) for record in said.factors}
     for name, product in said.products.items():
         links = tuple((factors[factor], turned) for factor, turned in product.links)
@@ -425,7 +427,4 @@ def _put(model: tnn.Module, banks: dict[str, Bank], factors: dict[str, Factor], 
     for name, factor in factors.items():
         factor.move(modules[name.rpartition(".")[0]])
     for module, own in places.items():
-        if views_of(module):
-            views_of(module).update(own)
-        else:
-            share_parameters(module, own)
+        share_parameters(module, own)

@@ -17,7 +17,14 @@ from nn.bridge import Mapping, drawn
 from nn.factors import Product
 from nn.gamma import Scaler, Span
 from nn.kernels.reference import add_at
-from nn.layers import factors_of, require_shareable, restore_parameters, share_parameters, views_of
+from nn.layers import (
+    factors_of,
+    padding_rows,
+    require_shareable,
+    restore_parameters,
+    share_parameters,
+    views_of,
+)
 from nn.patterns import one_of
 from nn.planning import Found, Group, Plan, Scope, plan, survey
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
@@ -135,9 +142,11 @@ def apply(model: tnn.Module, what: Plan, scales: Dict[str, float]) -> list[Bank]
         _alike([found[weight.name] for weight in group.weights])
         banks.append(Bank(model, name, group.mapping(), spans, group.options.scaler))
     places: dict[tnn.Module, dict[str, View]] = {}
+    rows = padding_rows(model)
     for group, bank in zip(what.groups, banks, strict=True):
         for weight, span in zip(group.weights, bank.spans, strict=True):
-            view = View(bank, span.first, weight.shape, span.scale)
+            blank = rows.get(id(found[weight.name].parameter))
+            view = View(bank, span.first, weight.shape, span.scale, blank)
             for module, local in found[weight.name].places:
                 places.setdefault(module, {})[local] = view
     for module, views in places.items():

@@ -124,7 +124,7 @@ class TiledView(View):
         (_, rows, columns, tile, down, across), side = self.matrix, self.side
         tiles = self.laid.expand(tile * side**2, down * across * side**2, self.scale)
         whole = tiles.view(down, across, side, side).transpose(1, 2).reshape(down * side, across * side)
-        return whole[:rows, :columns].reshape(self.shape)
+        return self._blanked(whole[:rows, :columns].reshape(self.shape))
 
 
 def roast(
@@ -163,6 +163,6 @@ def _read_by_tiles(model: tnn.Module) -> None:
     for module in model.modules():
         for name, view in views_of(module).items():
             tiled = TiledView(
-                bank, view.first, view.shape, view.scale, laid, matrices[view.first], mapping.side
+                bank, view.first, view.shape, view.scale, view.blank, laid, matrices[view.first], mapping.side
             )
             views_of(module)[name] = made.setdefault(view.first, tiled)

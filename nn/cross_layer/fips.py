@@ -38,7 +38,7 @@ from nn.cross_layer.method import Method, Task, Unit
 from nn.cross_layer.streams import Batch, Layer, hidden_of
 from nn.cross_layer.whitening import Share, cost_of_svd, layers_in_words
 from nn.cross_layer.work import Tensors, Work
-from nn.factors import Chain, Matrix
+from nn.factors import Chain, Matrix, spread
 from nn.patterns import one_of
 from nn.pruning.scores import cross_entropy
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
@@ -554,7 +554,7 @@ class Trained:
         for bundle, base in zip(self.pool.bundles, self.bases, strict=True):
             shared = Matrix(base.detach())
             for p in bundle:
-                mask = None if self.pool.kept is None else _spread(grids[p.name], self.pool.block)
+                mask = None if self.pool.kept is None else spread(grids[p.name], self.pool.block)
                 part = Matrix(self.parts[p.name].detach(), mask, self.pool.block)
                 found[p.name] = (part.T, shared.T) if p.role in WRITING else (shared, part)
         return found
@@ -615,7 +615,7 @@ class Trained:
         """Zeros in tensors of the shapes of V, where a mask has none of its blocks."""
         with torch.no_grad():
             for name, grid in self._grids(flat).items():
-                tensors[name].mul_(_spread(grid, self.pool.block))
+                tensors[name].mul_(spread(grid, self.pool.block))
 
 
 # ---------------------------------------------------------------------------------------- losses
@@ -736,11 +736,6 @@ def _bytes(share: Iterable[Projection]) -> int:
 def _rest(task: Task, chosen: Sequence[Projection]) -> list[Projection]:
     names = {p.name for p in chosen}
     return [p for p in task.projections if p.name not in names]
-
-
-def _spread(grid: torch.Tensor, block: tuple[int, int]) -> torch.Tensor:
-    """A value for each block → the same at each place of the block."""
-    return grid.repeat_interleave(block[0], 0).repeat_interleave(block[1], 1)
 
 
 def _require(name: str, value: Any, low: int, high: float = float("inf")) -> None:

@@ -1,6 +1,7 @@
 """Wrong input to plan, share, report and to_dense: one clear sentence, the model untouched."""
 
 import copy
+import warnings
 from fractions import Fraction
 
 import numpy as np
@@ -71,6 +72,13 @@ def test_wrong_arguments_leave_the_model_untouched(change, error, words):
 @pytest.mark.parametrize("number", [np.int64(4), np.float32(4), Fraction(4)])
 def test_numbers_of_every_kind_are_numbers(number):
     assert nn.plan(net(), number).cells == nn.plan(net(), 4).cells
+
+
+def test_weights_without_elements_stay():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, where it starts them
+        model = tnn.Sequential(tnn.Linear(64, 64), tnn.Linear(64, 0))
+    assert nn.share(model, 4, include="*")(torch.ones(2, 64)).shape == (2, 0)
 
 
 def test_numpy_integers_are_budgets():

@@ -473,13 +473,38 @@ def test_a_stop_at_any_stage_leaves_the_model_as_it_was(stage):
     with pytest.raises(KeyboardInterrupt):
         nn.share_layers(model, compression=2, calibration=TEXT, inplace=True, progress=stop)
     gc.collect()
-    assert set(before) == set(model.state_dict())
+    assert list(before) == list(model.state_dict())
     assert all(torch.equal(before[n], v) for n, v in model.state_dict().items())
     assert [type(module) for module in model.modules()] == kinds
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert not (model._state_dict_hooks)
     assert not (model._load_state_dict_pre_hooks)
     assert run(model, TEXT[0]).isfinite().all()
+
+
+class Bare(tnn.Module):
+    """Two matrices in one module, one block after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.into, self.out = (tnn.Parameter(torch.randn(16, 16, dtype=torch.float64)) for _ in range(2))
+        self.scale = tnn.Parameter(torch.ones(16, dtype=torch.float64))
+
+    def forward(self, x):
+        return x + self.scale * torch.tanh(x @ self.into.T) @ self.out.T
+
+
+def test_a_module_may_hold_several_projections():
+    model = seeded(lambda: tnn.Sequential(tnn.ModuleDict({"layers": tnn.ModuleList([Bare(), Bare()])})))
+    naming, order = {"fc1": "into", "fc2": "out"}, list(model.state_dict())
+    shared = nn.share_layers(model, "svd", compression=1.5, whiten=False, naming=naming)
+    dense = nn.to_dense(shared)
+    for one, other in zip(shared[0]["layers"], dense[0]["layers"], strict=True):
+        x = torch.ones(2, 16, dtype=torch.float64)
+        assert type(other) is Bare
+        assert torch.equal(one.into, other.into)
+        assert torch.allclose(one(x), other(x), rtol=1e-13, atol=1e-13)
+    assert list(dense.state_dict()) == order
 
 
 def test_weights_that_are_not_finite_or_not_there_are_refused():

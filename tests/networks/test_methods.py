@@ -194,7 +194,7 @@ def test_weights_read_tile_by_tile_are_those_of_the_mapping(make, compression):
     seen = []
     for prefix, module in shared.named_modules():
         for name, view in views_of(module).items():
-            plain = View(bank, view.first, view.shape, view.scale)
+            plain = View(bank, view.first, view.shape, view.scale, view.blank)
             weight = getattr(module, name)
             assert torch.equal(weight, plain.read())
             pull = torch.randint(-8, 9, view.shape).double()

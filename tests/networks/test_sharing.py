@@ -5,12 +5,15 @@ import io
 import json
 import pickle
 import random
+import re
 from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
 import torch
 import torch.nn as tnn
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.utils.checkpoint import checkpoint
 
 import nn
@@ -131,6 +134,38 @@ def test_to_dense_leaves_the_shared_model_alone_and_trains(zoo, index):
     assert all(p.grad is not None for p in dense.parameters())
 
 
+def test_parameters_come_back_in_their_order(zoo):
+    """Optimizers name them by place."""
+    whole = nn.share(zoo, 1, include="*")
+    order = [name for name, _ in zoo.named_parameters()]
+    assert [name for name, _ in nn.to_dense(whole).named_parameters()] == order
+
+
+@pytest.mark.parametrize("mapping", ["fold", "hashed"])
+def test_padding_of_an_embedding_stays_zero(mapping, tmp_path):
+    table = tnn.Embedding(40, 32, padding_idx=-1)
+    shared = nn.share(table, 8, mapping=mapping)
+    index = torch.tensor([[3, 39], [39, 5]])
+    for each in (shared, nn.to_dense(shared), copy.deepcopy(shared)):
+        assert not each(index)[index == 39].any()
+        assert each(index)[index != 39].all()
+    assert not shared.weight[39].any()
+    shared(index).sum().backward()
+    whole = shared.shared_bank.grad.clone()
+    shared.zero_grad()
+    shared(torch.tensor([3, 5])).sum().backward()
+    assert torch.equal(shared.shared_bank.grad, whole)
+    nn.save(shared, tmp_path / "table.safetensors")
+    assert torch.equal(nn.load(tmp_path / "table.safetensors", table)(index), shared(index))
+
+
+def test_padding_of_a_tied_table_is_a_row_like_any_other(zoo, index):
+    shared = nn.share(zoo, 5)
+    assert shared.table(torch.zeros_like(index)).all()
+    shared.table(torch.zeros_like(index)).sum().backward()
+    assert not shared.shared_bank.grad.any()
+
+
 def test_tied_weights_stay_tied(zoo):
     shared = nn.share(zoo, 5)
     assert torch.equal(shared.head.weight, shared.table.weight)
@@ -221,6 +256,36 @@ def test_budgets_are_totals_of_the_whole_model():
     shared = nn.share(net, budget_bytes=6000)
     size = sum(t.numel() * t.element_size() for t in [*shared.parameters(), *shared.buffers()])
     assert 6000 - 4 < size <= 6000
+
+
+def spent(net, what):
+    tensors = [*net.parameters(), *net.buffers()]
+    return sum(t.numel() if what == "budget_params" else t.nbytes for t in tensors)
+
+
+@given(
+    st.lists(st.tuples(st.integers(32, 48), st.sampled_from((F64, torch.bfloat16))), min_size=2, max_size=6),
+    st.sampled_from(("budget_params", "budget_bytes")),
+    st.fractions(0, 1),
+    st.sampled_from(({}, {"1": {"compression": 2.9}}, {"[1-4]": {"compression": 22}})),
+)
+def test_no_budget_is_exceeded_whatever_the_kinds_and_however_many_the_banks(sizes, what, share, overrides):
+    net = tnn.Sequential(*(tnn.Linear(size, size, bias=False, dtype=kind) for size, kind in sizes))
+    options = {"scope": "layer", "overrides": overrides}
+    budget = int(share * spent(net, what))
+    try:
+        shared = nn.share(net, **{what: budget}, **options)
+    except ArgumentError as error:  # it says what would do
+        budget = int(re.search(r"(?:pass at least|needs only) (\d+)", str(error))[1])
+        shared = nn.share(net, **{what: budget}, **options)
+    assert spent(shared, what) <= budget
+
+
+@pytest.mark.parametrize("kinds", [(F64, torch.bfloat16), (torch.bfloat16, F64)])
+def test_bytes_of_a_budget_are_those_of_each_kind(kinds):
+    net = tnn.Sequential(*(tnn.Linear(64, 64, bias=False, dtype=kind) for kind in kinds))
+    shared = nn.share(net, budget_bytes=8192, scope="layer")  # a fifth
+    assert spent(shared, "budget_bytes") in range(8192 - 8 - 2, 8192 + 1)
 
 
 def test_both_ratios_are_printed(zoo):
