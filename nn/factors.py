@@ -266,14 +266,6 @@ def store(model: tnn.Module, matrix: Matrix, like: torch.Tensor, trained: bool) 
     return Factor(model, name, shape, block)
 
 
-def bytes_of(matrix: Matrix) -> tuple[int, int]:
-    """Bytes of the numbers that are stored for a matrix, and of its bits."""
-    if matrix.mask is None:
-        return matrix.values.nbytes, 0
-    kept, places = int(matrix.mask.sum()), matrix.values.numel() // prod(matrix.block)
-    return kept * matrix.values.element_size(), -(-places // 8)
-
-
 def count_of(bits: torch.Tensor, count: int) -> int:
     """How many of the first ``count`` bits are set; -1 if one is behind them."""
     whole = _unpacked(bits, 8 * len(bits))
