@@ -131,8 +131,8 @@ def _require(
         )
     if not found and not ranked:
         raise ArgumentError(
-            f"practice: {', '.join(asked)} came, and no run shares weights; pass a run of a sharing method, "
-            "or another part"
+            f"practice: {', '.join(asked)} came, and no run shares weights, or its outputs depend on none of "
+            "them; pass a run of a sharing method that has learned, or another part"
         )
 
 

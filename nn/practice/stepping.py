@@ -99,7 +99,7 @@ class Reading:
 
 
 def steepest(loss: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> tuple[float, torch.Tensor]:
-    """The top eigenvalue of the Hessian and its direction, by Lanczos on products with it.
+    """The top eigenvalue of the Hessian and its direction, by Lanczos on products with it; 0 of a flat loss.
 
     Args:
         loss: Of a vector.
@@ -117,6 +117,8 @@ def steepest(loss: Callable[[torch.Tensor], torch.Tensor], at: torch.Tensor) -> 
 
     hessian = LinearOperator((len(at), len(at)), matvec=product, dtype=np.float64)
     start = torch.randn(len(at), generator=random, dtype=torch.float64).numpy()
+    if not product(start).any():  # a random direction is in no kernel but the whole space
+        return 0.0, torch.as_tensor(start / np.linalg.norm(start), dtype=at.dtype)
     value, vector = eigsh(hessian, k=1, which="LA", v0=start, tol=TOLERANCE, maxiter=PRODUCTS)
     return float(value[0]), torch.as_tensor(vector[:, 0], dtype=at.dtype)
 
@@ -249,9 +251,10 @@ class Stepping:
         return self.dense * float((gamma / divisor)[own.columns[0] > 0].max())
 
     def moved(self, scaler: Scaler, std: float) -> float:
-        """How far the coefficients, or the start, at C are from those at C = 1, at most."""
+        """How far the coefficients, or the start of cells that are read, are from those at C = 1, at most."""
         (one, unit), (other, other_unit) = self.reading(scaler, 1.0), self.reading(scaler, std)
-        apart = (one.coefficient - other.coefficient).abs().max(), (unit - other_unit).abs().max()
+        used = torch.as_tensor(self.occupancy.columns[0] > 0)
+        apart = (one.coefficient - other.coefficient).abs().max(), (unit - other_unit)[used].abs().max()
         return float(max(apart))
 
 
@@ -273,10 +276,12 @@ def _outcome(reading: Reading, bank: torch.Tensor, step: float) -> str:
 
 
 def claims(network: Trained, discrepancy: float, *, quick: bool) -> tuple[Part, ...]:
-    """The claim of this part, and its map; nothing for a network without a bank."""
+    """The claim of this part, and its map; nothing without a bank, or where no weight moves the loss."""
     if not banks_of(network.model):
         return ()
     what = Stepping(network, FEW if quick else IMAGES)
+    if what.dense == 0:
+        return ()
     edges = [what.edge("gamma", 1.0), what.edge("v1", 1.0), *(what.edge("none", std) for std in STDS)]
     found = [
         Check(

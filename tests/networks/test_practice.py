@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import nn
 from nn.fitting import fit
-from nn.practice import commands
+from nn.practice import commands, stepping
 from nn.practice.network import Layer, layers, trained
 from nn.practice.occupancy import Occupancy
 from nn.practice.practising import PARTS, TOGETHER, practice
@@ -27,7 +27,7 @@ from nn.practice.preactivations import (
     predicted_error,
 )
 from nn.practice.residuals import COMPRESSIONS, Features, cases
-from nn.practice.stepping import TOLERANCE, Edge, Trial, steepest
+from nn.practice.stepping import STDS, TOLERANCE, Edge, Stepping, Trial, steepest
 from nn.recipes import recipe_of
 from nn.sharing import banks_of
 from rpstheory.closed_form import norm_variance
@@ -204,6 +204,34 @@ def test_the_steepest_direction_is_found():
     value, along = steepest(lambda x: (curvature * x**2).sum() / 2, torch.ones(50, dtype=torch.float64))
     assert abs(value - 9) <= 9 * TOLERANCE
     assert abs(float(along[-1])) > 0.9
+
+
+def test_a_loss_without_slope_has_curvature_0():
+    value, along = steepest(lambda x: (0 * x).square().sum(), torch.zeros(50, dtype=torch.float64))
+    assert value == 0
+    assert float(along.norm()) == pytest.approx(1)
+
+
+def small_network(bias):
+    """A shared network as practice looks at it; of hashing at 2x about one cell in e^2 is unused."""
+    torch.manual_seed(0)
+    model = tnn.Sequential(tnn.Linear(40, 50), tnn.ReLU(), tnn.Linear(50, 30))
+    with torch.no_grad():
+        model[0].bias.fill_(bias)
+    shared = nn.share(model, 2, mapping="hashed").eval()
+    images = torch.randn(4, 40)
+    return SimpleNamespace(model=shared, images=lambda count: (images[:count], None))
+
+
+@pytest.mark.parametrize("scaler", ["gamma", "v1"])
+def test_cells_that_no_weight_reads_say_nothing_about_c(scaler):
+    what = Stepping(small_network(0.0), 4)
+    assert (what.occupancy.columns[0] == 0).any()
+    assert [what.moved(scaler, std) for std in STDS] == [0, 0, 0]
+
+
+def test_nothing_is_claimed_of_the_steps_of_a_dead_network():
+    assert stepping.claims(small_network(-1e6), 0.05, quick=True) == ()
 
 
 def test_an_edge_lies_between_the_last_that_settles_and_the_next():
