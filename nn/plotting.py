@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from nn.records import COLUMNS, Record, Row, cells
-from nn.study.analysis import DENSE, Setting, Spot, settings_of
+from nn.study.analysis import Setting, Spot, settings_of
 from nn.study.figures import COSTS_HIGH, WIDTH, costs, legend, looks, percents
 from nn.study.report import described
 from nn.study.results import line_of, merged, trial_of
@@ -57,13 +57,13 @@ def figure(found: Sequence[Setting]) -> Figure:
 def _draw(part: SubFigure, setting: Setting) -> None:
     part.suptitle(setting.title, x=0.01, ha="left", fontsize=10.5)
     top, below = part.subfigures(2, 1, squeeze=False, height_ratios=(LEARNING_HIGH, COSTS_HIGH))[:, 0]
-    compressed = {s.compression for label, spots in setting.lines.items() if label != DENSE for s in spots}
-    shown, drawn = sorted(compressed) or setting.compressions, looks(list(setting.lines))
+    compressed = {spot.compression for label in setting.compressed for spot in setting.lines[label]}
+    shown, drawn = sorted(compressed) or setting.compressions, looks(setting)
     panels = top.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, compression in zip(panels, shown, strict=True):
         axes.set_title(f"learning at {compression:.4g}x")
         for label in setting.lines:
-            spot = setting.spot(label, 1.0 if label == DENSE else compression)
+            spot = setting.spot(label, 1.0 if label in setting.dense else compression)
             curve = [] if spot is None else curve_of(spot)
             axes.plot(range(1, len(curve) + 1), curve, **drawn[label])
         axes.set_xlabel("epoch")

@@ -90,6 +90,20 @@ class Setting:
     title: str
     lines: dict[str, tuple[Spot, ...]]
 
+    def method(self, label: str) -> str:
+        """That of a line; its label may say options and a rate as well."""
+        return self.lines[label][0].trials[0].method
+
+    @property
+    def dense(self) -> list[str]:
+        """The lines of dense models: one for each rate."""
+        return [label for label in self.lines if self.method(label) == DENSE]
+
+    @property
+    def compressed(self) -> list[str]:
+        """All other lines."""
+        return [label for label in self.lines if self.method(label) != DENSE]
+
     def rate(self, label: str) -> float:
         """The learning rate of a line."""
         return self.lines[label][0].trials[0].lr
@@ -106,8 +120,15 @@ class Setting:
     @property
     def reference(self) -> str | None:
         """What the others are tested against, where nobody says: the paper's method, or the first line."""
-        others = [label for label in self.lines if label != DENSE]
-        return next((label for label in others if label == REFERENCE), others[0] if others else None)
+        first = [label for label in self.compressed if self.method(label) == REFERENCE]
+        return next(iter([*(label for label in first if label == REFERENCE), *first, *self.compressed]), None)
+
+    def references(self, against: str | None = None) -> list[str]:
+        """The lines that others are tested against: that of a label, or those of a method."""
+        if against is None:
+            return [] if self.reference is None else [self.reference]
+        own = [label for label in self.lines if self.method(label) == against]
+        return [against] if against in self.lines else own
 
 
 @dataclass(frozen=True)
@@ -450,11 +471,10 @@ def crossovers(setting: Setting) -> list[Crossover]:
         points = {
             label: [
                 Point(x, spot.accuracy)
-                for spot in spots
+                for spot in setting.lines[label]
                 if spot.whole and spot.accuracy and (x := spot.cost(cost)) is not None
             ]
-            for label, spots in setting.lines.items()
-            if label != DENSE
+            for label in setting.compressed
         }
         for first, second in combinations(points, 2):
             found += [
@@ -470,7 +490,7 @@ class Continuity:
 
     Attributes:
         spot: The method.
-        dense: The dense model.
+        dense: The dense model: that of the same rate, or else the best.
         test: Method minus dense.
     """
 
@@ -481,13 +501,19 @@ class Continuity:
 
 def continuity(setting: Setting) -> list[Continuity]:
     """Every method that was trained at 1x, where the dense model was too."""
-    dense = setting.spot(DENSE, 1.0) if DENSE in setting.lines else None
-    if dense is None:
+    dense, spots = (
+        [spot for label in labels if (spot := setting.spot(label, 1.0)) is not None]
+        for labels in (setting.dense, setting.compressed)
+    )
+    if not dense:
         return []
-    labels = [label for label in setting.lines if label != DENSE]
-    spots = [spot for label in labels if (spot := setting.spot(label, 1.0)) is not None]
-    tests = _corrected([_compared(spot, dense) for spot in spots])
-    return [Continuity(spot, dense, test) for spot, test in zip(spots, tests, strict=True)]
+
+    def beside(spot: Spot) -> Spot:
+        own = setting.rate(spot.label)
+        return max(dense, key=lambda d: (setting.rate(d.label) == own, d.whole, d.mean or 0))
+
+    tests = _corrected([_compared(spot, beside(spot)) for spot in spots])
+    return [Continuity(spot, beside(spot), test) for spot, test in zip(spots, tests, strict=True)]
 
 
 def learned(spot: Spot) -> dict[int, list[float]]:

@@ -122,7 +122,7 @@ def report(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", help="Method to test others against.", show_default="stable-rps"),
+        typer.Option("--against", help="Method, or line, to test others against.", show_default="stable-rps"),
     ] = None,
 ) -> None:
     """Put results side by side: one HTML page, PNG and SVG, tables as CSV, Markdown and LaTeX."""

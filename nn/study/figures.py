@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import cycle
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from nn.study.analysis import DENSE, Continuity, Scaling, Setting, Spot, Sweep, learned
+from nn.study.analysis import Continuity, Scaling, Setting, Spot, Sweep, learned
 from nn.study.statistics import half_interval
 from rpstheory.report.figures.style import (
     BLUE,
@@ -46,11 +47,14 @@ def look(place: int) -> Look:
     }  # fmt: skip
 
 
-def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """A look for each label; the dense model stands apart."""
-    others = [label for label in labels if label != DENSE]
-    dense = {DENSE: {"color": INK, "marker": "*", "linestyle": ":", "markersize": 8}}
-    return {label: look(place) for place, label in enumerate(others)} | dense
+def looks(setting: Setting) -> dict[str, Look]:
+    """A look for each line; dense models stand apart."""
+    apart: Look = {"color": INK, "linestyle": ":", "markersize": 8}
+    dense = {
+        label: apart | {"marker": marker}
+        for label, marker in zip(setting.dense, cycle(("*", *MARKERS)), strict=False)
+    }
+    return {label: look(place) for place, label in enumerate(setting.compressed)} | dense
 
 
 @styled
@@ -67,7 +71,7 @@ def pareto(setting: Setting) -> Figure:
 
 def costs(left: Axes, right: Axes, setting: Setting) -> None:
     """Accuracy against parameters, and against bytes."""
-    drawn = looks(list(setting.lines))
+    drawn = looks(setting)
     several = any(spot.half is not None for spots in setting.lines.values() for spot in spots)
     spread = SPREAD if several else 0
     for axes, cost, words in (
@@ -77,7 +81,7 @@ def costs(left: Axes, right: Axes, setting: Setting) -> None:
             shift = 10 ** (spread * (place / max(1, len(setting.lines) - 1) - 0.5))
             points = [(x * shift, spot) for spot in spots if (x := spot.cost(cost)) is not None]
             _line(axes, label, points, drawn[label])
-            if label == DENSE and spots[0].mean is not None:
+            if label in setting.dense and spots[0].mean is not None:
                 axes.axhline(spots[0].mean, color=MUTED, linewidth=0.8, linestyle=":")
         _log_counts(axes)
         axes.set_xlabel(words)

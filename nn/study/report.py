@@ -171,14 +171,15 @@ def sections(study: Study, against: str | None = None) -> list[Section]:
 
     Args:
         study: What was found.
-        against: The line that others are tested against; :attr:`Setting.reference` if None.
+        against: The line, or the method, that others are tested against; :attr:`Setting.reference` if None.
 
     Raises:
         ArgumentError: If there is no such line in any setting.
     """
-    labels = dict.fromkeys(label for setting in study.settings for label in setting.lines)
     if against is not None:
-        one_of("study", "--against", against, labels)
+        labels = [label for setting in study.settings for label in setting.lines]
+        methods = [trial.method for trial in study.trials]
+        one_of("study", "--against", against, dict.fromkeys(labels + methods))
     found = [_setting(setting, against) for setting in study.settings]
     found += _continuities(study.settings)
     for axis in AXIS_WORDS:
@@ -194,8 +195,7 @@ def sections(study: Study, against: str | None = None) -> list[Section]:
 
 def _setting(setting: Setting, against: str | None) -> Section:
     slug = _slug(setting.title)
-    known = against is None or against in setting.lines
-    compared, crossed = comparisons(setting, against) if known else [], crossovers(setting)
+    references, crossed = setting.references(against), crossovers(setting)
     plates = []
     if len(setting.compressions) > 1:
         plates.append(
@@ -213,8 +213,10 @@ def _setting(setting: Setting, against: str | None) -> Section:
     tables = [_means(setting, slug)]
     if crossed:
         tables.append(_crossovers(crossed, slug))
-    if compared:
-        tables.append(_comparisons(compared, slug))
+    for label in references:
+        if compared := comparisons(setting, label):
+            own = f"{slug}-{_slug(label)}" if len(references) > 1 else slug
+            tables.append(_comparisons(compared, own))
     tables.append(_budgets(setting, slug))
     return Section(setting.title, tuple(plates), tuple(tables))
 
@@ -326,10 +328,12 @@ def _continuities(settings: Sequence[Setting]) -> list[Section]:
 
 def _continuity(title: str, own: list[Continuity]) -> Section:
     slug = _slug(title)
+    several = len({each.dense.label for each in own}) > 1
+    which = "the dense model of its rate, or else the best" if several else "the dense model"
     rows = [(each.spot.label, _ended(each.spot), _ended(each.dense), *_tested(each.test)) for each in own]
     table = Table(
         f"continuity-{slug}",
-        f"At 1x beside the dense model, {title}: test accuracy in per cent, and its difference in percentage "
+        f"At 1x beside {which}, {title}: test accuracy in per cent, and its difference in percentage "
         "points, seed by seed; paired t test, and p after Holm's correction for all tests of this table",
         ("method", "at 1x", "dense", *TESTED),
         rows,
@@ -440,7 +444,7 @@ def write(study: Study, folder: Path, title: str, against: str | None = None) ->
         study: What was found.
         folder: Made if it is not there.
         title: Of the page.
-        against: Label of the line to test others against; None: stable-rps, or the first.
+        against: Label or method of what to test others against; None: stable-rps, or the first line.
 
     Returns:
         The page.

@@ -513,6 +513,56 @@ def test_a_setting_without_the_method_to_test_against_has_no_tests():
     ]  # fmt: skip
 
 
+def at_rates(*rates):
+    """The runs of pareto at several rates; a higher one is better by a little."""
+    found = []
+    for rate in rates:
+        for (method, compression), mean in ACCURACY.items():
+            more = {"change": {"lr": rate}}
+            found += [line(method, compression, s, mean + rate / 10 + NOISE[s], **more) for s in range(3)]
+    return found
+
+
+def test_lines_of_several_rates_are_of_their_methods():
+    (setting,) = studied(at_rates(0.05, 0.1)).settings
+    assert setting.dense == ["dense lr 0.05", "dense lr 0.1"]
+    assert setting.reference == "stable-rps lr 0.05"
+    assert {each.against for each in comparisons(setting)} == {"stable-rps lr 0.05"}
+    assert {each.compression for each in comparisons(setting)} == {1, 4, 16}
+    crossing = crossovers(setting)
+    assert crossing
+    assert not {name for each in crossing for name in (each.first, each.second)} & set(setting.dense)
+    looks = figures.looks(setting)
+    assert {looks[label]["color"] for label in setting.dense} == {figures.INK}
+    assert len({looks[label]["marker"] for label in setting.dense}) == 2
+
+
+def test_a_method_of_several_rates_is_tested_against_line_by_line():
+    found = studied(at_rates(0.05, 0.1))
+    tables = [t for t in sections(found, "stable-rps")[0].tables if t.name.startswith("tests")]
+    assert [t.caption.partition(" at equal")[0] for t in tables] == [
+        "Against stable-rps lr 0.05", "Against stable-rps lr 0.1",
+    ]  # fmt: skip
+    assert len({t.name for t in tables}) == 2
+    (table,) = [t for t in sections(found)[0].tables if t.name.startswith("tests")]
+    assert table.rows == tables[0].rows
+
+
+def test_continuity_is_with_the_dense_model_of_the_same_rate_or_else_the_best():
+    lines = at_rates(0.05, 0.1, 0.2)
+    kept = [
+        x
+        for x in lines
+        if (x["configuration"]["method"], x["configuration"]["recipe"]["lr"]) != ("dense", 0.05)
+    ]
+    (setting,) = studied(kept).settings
+    assert {each.spot.label: each.dense.label for each in continuity(setting)} == {
+        "stable-rps lr 0.05": "dense lr 0.2",
+        "stable-rps lr 0.1": "dense lr 0.1",
+        "stable-rps lr 0.2": "dense lr 0.2",
+    }
+
+
 def test_two_runs_of_one_seed_at_one_value_are_no_missing_seed():
     """C = 1 said aloud, in records that keep what is so anyway, and C = 1 left to the method."""
     said = [line("stable-rps", 16, seed, 0.7) | {"run": f"said {seed}"} for seed in (0, 1)]
