@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from nn.records import COLUMNS, Record, Row, cells
-from nn.study.analysis import Setting, Spot, settings_of
+from nn.study.analysis import Setting, Spot, common, settings_of
 from nn.study.figures import COSTS_HIGH, WIDTH, costs, legend, looks, percents
 from nn.study.report import described
 from nn.study.results import line_of, merged, trial_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LEARNING_HIGH = 2.6  # inches
 CAPTION = (
     "Means over seeds. An interval is the 95 % interval of Student's t; a point without one is a single "
-    "seed. Of lottery tickets the curve is that of the last round."
+    "seed. Of lottery tickets the curve is that of the last round, from the epoch that it goes back to."
 )
 
 
@@ -64,8 +64,8 @@ def _draw(part: SubFigure, setting: Setting) -> None:
         axes.set_title(f"learning at {compression:.4g}x")
         for label in setting.lines:
             spot = setting.spot(label, 1.0 if label in setting.dense else compression)
-            curve = [] if spot is None else curve_of(spot)
-            axes.plot(range(1, len(curve) + 1), curve, **drawn[label])
+            curve = {} if spot is None else curve_of(spot)
+            axes.plot(list(curve), list(curve.values()), **drawn[label])
         axes.set_xlabel("epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", color=RULE)
@@ -75,11 +75,12 @@ def _draw(part: SubFigure, setting: Setting) -> None:
     legend(below, left)
 
 
-def curve_of(spot: Spot) -> list[float]:
-    """Test accuracy after each epoch: the mean over the runs that have come farthest."""
-    curves = [[accuracy for _, _, accuracy in trial.curve] for trial in spot.trials]
-    longest = max(map(len, curves))
-    return [fmean(each) for each in zip(*(one for one in curves if len(one) == longest), strict=True)]
+def curve_of(spot: Spot) -> dict[int, float]:
+    """Test accuracy by epoch: the mean over the runs that have come farthest."""
+    curves = [{epoch: accuracy for epoch, _, accuracy in trial.curve} for trial in spot.trials]
+    last = max(max(curve, default=0) for curve in curves)
+    farthest = [curve for curve in curves if max(curve, default=0) == last]
+    return {epoch: fmean(curve[epoch] for curve in farthest) for epoch in common(farthest)}
 
 
 def page(found: Sequence[Setting], rows: Sequence[Row]) -> str:

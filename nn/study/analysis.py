@@ -516,9 +516,17 @@ def continuity(setting: Setting) -> list[Continuity]:
     return [Continuity(spot, beside(spot), test) for spot, test in zip(spots, tests, strict=True)]
 
 
-def learned(spot: Spot) -> dict[int, list[float]]:
-    """Test accuracy after each epoch, by seed, of the runs that are finished and tell."""
-    return {t.seed: [accuracy for _, _, accuracy in t.curve] for t in spot.trials if t.over and t.curve}
+def learned(spot: Spot) -> dict[int, dict[int, float]]:
+    """Test accuracy after each epoch, by seed and epoch, of the runs that are finished and tell.
+
+    A lottery ticket tells of its last round, which begins at the epoch that it goes back to.
+    """
+    return {t.seed: {e: accuracy for e, _, accuracy in t.curve} for t in spot.trials if t.over and t.curve}
+
+
+def common(curves: Iterable[Iterable[int]]) -> list[int]:
+    """The epochs that all curves have."""
+    return sorted(set.intersection(*map(set, curves)))
 
 
 def states(trials: Iterable[Trial]) -> dict[str, int]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from nn.study.analysis import Continuity, Scaling, Setting, Spot, Sweep, learned
+from nn.study.analysis import Continuity, Scaling, Setting, Spot, Sweep, common, learned
 from nn.study.statistics import half_interval
 from rpstheory.report.figures.style import (
     BLUE,
@@ -136,16 +136,15 @@ def sweep(found: Sequence[Sweep], words: str) -> Figure:
     return figure
 
 
-def _curve(axes: Axes, label: str, curves: Sequence[Sequence[float]], own: Look) -> None:
+def _curve(axes: Axes, label: str, curves: Sequence[Mapping[int, float]], own: Look) -> None:
     if not curves:
         return
-    columns = list(zip(*curves, strict=True))
-    x, means = list(range(1, len(columns) + 1)), [fmean(column) for column in columns]
-    axes.plot(x, means, label=label, **own)
-    for place, column in zip(x, columns, strict=True):
+    columns = {epoch: [curve[epoch] for curve in curves] for epoch in common(curves)}
+    axes.plot(list(columns), [fmean(column) for column in columns.values()], label=label, **own)
+    for epoch, column in columns.items():
         half = half_interval(column)
         if half is not None:
-            axes.errorbar(place, fmean(column), half, capsize=2, color=own["color"], linewidth=0.8)
+            axes.errorbar(epoch, fmean(column), half, capsize=2, color=own["color"], linewidth=0.8)
 
 
 @styled

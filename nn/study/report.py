@@ -23,6 +23,7 @@ from nn.study.analysis import (
     Spot,
     Study,
     Sweep,
+    common,
     comparisons,
     continuity,
     crossovers,
@@ -383,21 +384,24 @@ def _convergence(found: Sequence[Sweep], slug: str) -> list[Table]:
     own = [(each, curves) for each, curves in own if curves]
     if len(own) < 2:
         return []
-    length = min(len(curve) for _, curves in own for curve in curves.values())
-    means = [{seed: fmean(curve[:length]) for seed, curve in curves.items()} for _, curves in own]
-    rows, ends = [], min(length, SHOWN) - 1
-    places = [round(k * (length - 1) / max(1, ends)) for k in range(ends + 1)]
+    epochs = common(curve for _, curves in own for curve in curves.values())
+    if not epochs:
+        return []
+    means = [{seed: fmean(curve[e] for e in epochs) for seed, curve in curves.items()} for _, curves in own]
+    rows, ends = [], min(len(epochs), SHOWN) - 1
+    shown = [epochs[round(k * (len(epochs) - 1) / max(1, ends))] for k in range(ends + 1)]
     for (each, curves), mean in zip(own, means, strict=True):
-        by_epoch = [percent(fmean(curve[place] for curve in curves.values())) for place in places]
+        by_epoch = [percent(fmean(curve[epoch] for curve in curves.values())) for epoch in shown]
         beside = paired(mean, means[0]) if mean is not means[0] else None
-        shown = "–" if beside is None else points(beside.difference, beside.half)
-        rows.append((f"{each.label}, {each.axis} = {each.best:g}", *by_epoch, shown))
+        slower = "–" if beside is None else points(beside.difference, beside.half)
+        rows.append((f"{each.label}, {each.axis} = {each.best:g}", *by_epoch, slower))
     caption = (
         "Test accuracy in per cent after some epochs, each line at its own best value; at last its mean over "
-        f"all epochs minus that of {own[0][0].label}, percentage points: below 0 it learns more slowly"
+        f"the epochs that all lines have, minus that of {own[0][0].label}, percentage points: below 0 it "
+        "learns more slowly"
     )
-    epochs = tuple(f"epoch {place + 1}" for place in places)
-    return [Table(f"convergence-{slug}", caption, ("method", *epochs, "over all epochs"), rows)]
+    head = ("method", *(f"epoch {epoch}" for epoch in shown), "over common epochs")
+    return [Table(f"convergence-{slug}", caption, head, rows)]
 
 
 def _scalings(found: list[Scaling]) -> Section:

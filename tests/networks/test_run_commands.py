@@ -356,7 +356,7 @@ def test_points_are_means_over_seeds_with_an_interval_where_there_are_several(se
     assert shared[0].half == pytest.approx(t.ppf(0.975, 2) * 0.01 / 3**0.5)
     assert [spot.half for spot in setting.lines["random"]] == [None, None]
     (ticket,) = setting.lines["ltr"]  # not over: a curve without a point
-    assert (ticket.compression, ticket.mean, curve_of(ticket)) == (10.0, None, [0.25, 0.5])
+    assert (ticket.compression, ticket.mean, curve_of(ticket)) == (10.0, None, {1: 0.25, 2: 0.5})
 
 
 def test_interval_of_student_is_that_of_the_table():

@@ -23,6 +23,7 @@ from benchmarks.records import read
 from nn.data import load
 from nn.methods import SHARING
 from nn.models.registry import MODELS
+from nn.plotting import curve_of
 from nn.recipes import recipe_of
 from nn.runs import REWIND, Configuration, usual
 from nn.sharing import share
@@ -708,6 +709,25 @@ def test_convergence_is_told_at_the_best_values(tmp_path):
     rows = section.tables[1].rows
     assert rows[0] == ("stable-rps, init_std = 0.1", "35.00", "70.00", "–")
     assert rows[1] == ("stable-rps scaler=none, init_std = 0.1", "40.00", "80.00", "+7.50")
+
+
+def test_lines_are_compared_over_the_epochs_that_all_have():
+    """Tickets at 4x go back to the third epoch of four in their last round; those at 16x begin anew."""
+    curves = {4: (3, 4), 16: (1, 2, 3, 4)}
+    lines = [
+        line("ltr", compression, 0, best - step / 100, options={"rewind": step})
+        | {"curve": [{"epoch": e, "train_loss": 1.0, "test_accuracy": e / 10 + best} for e in epochs]}
+        for (compression, epochs), best in zip(curves.items(), (0.5, 0.4), strict=True)
+        for step in (5, 9)
+    ]
+    found = studied(lines)
+    (section,) = [each for each in sections(found) if each.title.startswith("rewind")]
+    table = section.tables[1]
+    assert table.head[1:-1] == ("epoch 3", "epoch 4")
+    assert [row[1:] for row in table.rows] == [("80.00", "90.00", "–"), ("70.00", "80.00", "-10.00")]
+    drawn = figures.sweep(found.sweeps, "rewind step").axes[1].get_lines()
+    assert [list(each.get_xdata()) for each in drawn] == [[3, 4], [1, 2, 3, 4]]
+    assert [list(curve_of(each.spots[5.0])) for each in found.sweeps] == [[3, 4], [1, 2, 3, 4]]
 
 
 def test_settings_that_differ_in_the_recipe_or_in_what_is_tested_on_have_titles_that_say_so():
