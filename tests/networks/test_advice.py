@@ -3,6 +3,7 @@
 import copy
 import json
 from collections import Counter
+from dataclasses import asdict
 from fractions import Fraction
 from functools import partial
 from itertools import combinations, permutations, product
@@ -39,6 +40,7 @@ from nn.advice.splitting import split
 from nn.data import feed
 from nn.fitting import fit
 from nn.models.registry import build
+from nn.practice import ranking
 from nn.practice.imbalance import counts, imbalanced, with_tail
 from nn.practice.practising import practice
 from nn.practice.ranking import FEW, WRONG, Cell, Ranking, chances, limits, wrong
@@ -467,6 +469,29 @@ def test_classes_fall_by_the_ratio_and_number_as_many_for_every_ratio():
     for ratio, wanted in ((4.0, [28, 14, 7]), (1.0, [16, 16, 16])):
         assert np.bincount(found[ratio].classes.argmax(axis=1)).tolist() == wanted
         assert abs(found[ratio].train.mean(axis=0)).max() <= 2**6 * EPS
+
+
+def test_of_several_rates_of_a_method_the_best_counts_in_any_order(monkeypatch):
+    def run(method, rate, seed, accuracy):
+        recipe = asdict(recipe_of("smoke", lr=rate))
+        how = {"data": "d", "held_out": 0.0, "model": "m", "method": method, "compression": 4.0,
+               "options": {}, "recipe": recipe}  # fmt: skip
+        record = SimpleNamespace(configuration=how, result={"test_accuracy": accuracy})
+        source = SimpleNamespace(train=SimpleNamespace(dataset=SimpleNamespace(name="d")))
+        return SimpleNamespace(record=record, seed=seed, model=tnn.Identity(), source=source)
+
+    monkeypatch.setattr(ranking, "_reference", lambda group: ("it", []))
+    monkeypatch.setattr(
+        ranking, "_noise", lambda network, tensors: {"w": network.record.result["test_accuracy"]}
+    )
+    monkeypatch.setattr(ranking, "total", lambda noise: noise["w"])
+    runs = [run(f"method {k}", 0.1, 0, 0.5) for k in range(FEW - 1)]
+    rates = {0.05: (0.2, 0.9), 0.1: (0.5, 0.75), 0.2: (0.75, 0.5), 0.4: (0.3, 0.5)}
+    runs += [run("hashed", rate, seed, a) for rate, own in rates.items() for seed, a in enumerate(own)]
+    for order in (runs, runs[::-1]):
+        (found,) = ranking.rankings(order)
+        (cell,) = [each for each in found.cells if each.method == "hashed"]
+        assert (cell.accuracies, cell.noise) == ({0: 0.5, 1: 0.75}, 0.625)
 
 
 # ------------------------------------------------------------------------- runs, and the two commands
