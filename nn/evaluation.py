@@ -16,7 +16,7 @@ import torch.nn as tnn
 from safetensors import torch as safetensors
 
 from nn.budget import Budget, budget
-from nn.data import feed
+from nn.data import Batches, feed, load
 from nn.methods import SHARING, Builder, prepare
 from nn.models.registry import build
 from nn.pruning import masked, masks_in
@@ -80,33 +80,36 @@ def evaluate(
     record = finished(Path(folder))
     how = record.configuration
     recipe = recipe_in(record)
-    source = feed(
-        data or how["data"], recipe.batch, how["seed"], held_out=0.0 if data else how["held_out"], root=root
-    )
-    if data is None and record.data != source.digest:
-        raise DataError(
-            f"eval: {how['data']} holds other images or labels than {folder} was trained on; bring those "
-            "back, or pass data to test on others"
-        )
-    images = source.held.dataset
+    if data is None:
+        source = feed(how["data"], recipe.batch, how["seed"], held_out=how["held_out"], root=root)
+        if record.data != source.digest:
+            raise DataError(
+                f"eval: {how['data']} holds other images or labels than {folder} was trained on; bring those "
+                "back, or pass data to test on others"
+            )
+        held = source.held
+    else:
+        test = load(data, root, train=False)
+        held = Batches(test, min(recipe.batch, len(test)))
+    images = held.dataset
     make = partial(build, how["model"], len(images.classes), images.images.shape[-1])
     state = state_of(record)
     try:
         model = model_of(make, how, state).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        training = Training(model, recipe, source.steps, how["seed"])
+        training = Training(model, recipe, 1, how["seed"])  # no step is taken
         training.from_bytes(state)
     except RpsError as error:
         raise ArgumentError(
             f"eval: the weights of {folder} do not fit {how['model']} on {data or how['data']} ({error}); "
             "pass data with the images and classes that it was trained on"
         ) from None
-    score = training.test(source.test())
+    score = training.test(held.in_order())
     with torch.device("meta"):
         dense = make(1.0)
     return Evaluation(
         run=record.folder.name,
         data=images.name,
-        images=len(images) if source.held.rows is None else len(source.held.rows),
+        images=len(images) if held.rows is None else len(held.rows),
         loss=score.loss,
         accuracy=score.accuracy,
         perplexity=perplexity_of(score.loss) if images.text else None,

@@ -27,7 +27,7 @@ import nn
 from nn import commands
 from nn.budget import Budget
 from nn.data.datasets import DATASETS
-from nn.evaluation import circumstances, differences, evaluate
+from nn.evaluation import circumstances, differences, evaluate, recipe_in
 from nn.methods import METHODS
 from nn.models.registry import MODELS
 from nn.plotting import curve_of, figure, studies
@@ -117,6 +117,13 @@ def test_eval_on_other_data_is_compared_with_nothing(trained, data, tmp_path):
     np.savez(tmp_path / "again.npz", **arrays)
     found = evaluate(trained["dense"], str(tmp_path / "again.npz"))
     assert (found.images, found.recorded, found.data) == (96, None, "again")
+
+
+def test_eval_takes_test_sets_whose_training_part_is_less_than_a_batch(trained, data, tmp_path):
+    few = {name: array[:12] for name, array in np.load(data).items()}
+    np.savez(tmp_path / "few.npz", **few)
+    assert recipe_in(read(trained["dense"])).batch > 12
+    assert evaluate(trained["dense"], str(tmp_path / "few.npz")).images == 12
 
 
 def test_eval_tests_on_the_part_that_was_held_out(call, data, tmp_path):
