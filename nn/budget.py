@@ -70,7 +70,9 @@ class Budget:
     total_compression: float
 
 
-def budget(model: tnn.Module, dense: tnn.Module, shape: Inputs) -> Budget:
+def budget(
+    model: tnn.Module, dense: tnn.Module, shape: Inputs, *, dtype: torch.dtype | None = None
+) -> Budget:
     """What a model costs, beside the dense one of its architecture.
 
     Compressible are the weights that :func:`nn.share` takes by itself, and any other that the model shares
@@ -80,6 +82,7 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: Inputs) -> Budget:
         model: Dense, shared, pruned, or a smaller one.
         dense: The architecture, on any device; meta will do.
         shape: Of an image: (channels, height, width); or arguments of the model by name, for one example.
+        dtype: Of an image, such as that of tokens; that of the parameters if None.
 
     Raises:
         ArgumentError: If the dense model is shared or pruned, is not the one that was, or takes no such
@@ -103,7 +106,7 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: Inputs) -> Budget:
     weights, params = cells + sum(kept.values()) + plain, parameters_in(model) - sum(dropped.values())
     dense_weights, dense_params = sum(p.numel() for p in compressible.values()), parameters_in(dense)
     values, index, form = _stored(model, masks)
-    dense_flops, of_weight = flops(dense, shape)
+    dense_flops, of_weight = flops(dense, shape, dtype=dtype)
     saved = sum(of_weight.get(name, 0) // masks[name].numel() * count for name, count in dropped.items())
     return Budget(
         weights=weights,
@@ -111,7 +114,7 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: Inputs) -> Budget:
         bytes=values + index,
         index=index,
         form=form,
-        flops=dense_flops - saved if touched and not factors else flops(model, shape)[0] - saved,
+        flops=dense_flops - saved if touched and not factors else flops(model, shape, dtype=dtype)[0] - saved,
         dense_weights=dense_weights,
         dense_params=dense_params,
         dense_bytes=_size(dense),
@@ -121,12 +124,15 @@ def budget(model: tnn.Module, dense: tnn.Module, shape: Inputs) -> Budget:
     )
 
 
-def flops(model: tnn.Module, shape: Inputs) -> tuple[int, dict[str, int]]:
+def flops(
+    model: tnn.Module, shape: Inputs, *, dtype: torch.dtype | None = None
+) -> tuple[int, dict[str, int]]:
     """FLOPs of one image, and those in which each weight (not the biases) takes part.
 
     Args:
         model: Any plain module; it is not run itself, but a copy without numbers.
         shape: Of an image, or arguments by name.
+        dtype: Of an image; that of the parameters if None.
 
     Raises:
         ArgumentError: If it takes no such images.
@@ -144,7 +150,7 @@ def flops(model: tnn.Module, shape: Inputs) -> tuple[int, dict[str, int]]:
             if isinstance(shape, Mapping):
                 ghost(**{name: torch.empty_like(value, device="meta") for name, value in shape.items()})
             else:
-                ghost(torch.empty(1, *shape, dtype=kind, device="meta"))
+                ghost(torch.empty(1, *shape, dtype=dtype or kind, device="meta"))
     except (RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ArgumentError(

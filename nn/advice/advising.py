@@ -165,7 +165,8 @@ def advise(
         compression: Compressible weights over those stored.
         budget_params: In its place: parameters of the whole model.
         build: The architecture by its widths, for "smaller".
-        methods: Of :data:`METHODS`; all when empty, "smaller" only with ``build``.
+        methods: Of :data:`METHODS`; all when empty, "smaller" only with ``build``, and "synflow", which
+            scores an input of ones, not for tokens.
         seed: Of mappings and masks.
         verdicts: A report that ``rps practice --json`` wrote, to say how far predictions were checked.
 
@@ -176,10 +177,11 @@ def advise(
     began = perf_counter()
     if not batches:
         raise ArgumentError("advise: no batches came; pass a few, [(images, labels), …]")
-    wanted = [one_of("advise", "method", method, METHODS) for method in methods or METHODS]
+    images = batches[0][0]
+    known = [method for method in METHODS if method != "synflow" or images.is_floating_point()]
+    wanted = [one_of("advise", "method", method, METHODS) for method in methods or known]
     checked = validation(None if verdicts is None else Path(verdicts))
     what = subject(model, batches, compression, budget_params=budget_params, build=build, seed=seed)
-    images = batches[0][0]
     options = [_option(what, choice, images) for choice in choices(what, wanted)]
     if not options:
         raise ArgumentError(f"advise: {', '.join(wanted)} came without build=; pass the architecture")
@@ -188,7 +190,7 @@ def advise(
 
 
 def _option(what: Subject, choice: Choice, images: torch.Tensor) -> Option:
-    cost = budget(choice.model, what.model, tuple(images.shape[1:]))
+    cost = budget(choice.model, what.model, tuple(images.shape[1:]), dtype=images.dtype)
     return Option(choice, cost, latency(choice.model, images))
 
 

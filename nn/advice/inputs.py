@@ -36,16 +36,25 @@ def layers_of(model: tnn.Module, images: torch.Tensor) -> list[Layer]:
 
     Args:
         model: Run once, in the mode it is in.
-        images: Each gives one patch, at a place drawn at random.
+        images: Each gives one patch, at a place drawn at random; where a layer is called several times, one
+            in each call.
     """
-    met: dict[str, torch.Tensor] = {}
+    met: dict[str, list[torch.Tensor]] = {}
+    random = np.random.default_rng(0)
+
+    def keep(name: str, module: tnn.Module, given: Any, named: dict[str, Any]) -> None:
+        x: torch.Tensor = (*given, *named.values())[0]
+        rows = [_one(each, random) for each in _patches(module, x.detach())]
+        met.setdefault(name, []).append(torch.stack(rows))  # a copy: what follows may work in place
+
     modules = {
         name: module
         for name, module in model.named_modules()
         if isinstance(module, tnn.Linear) or (isinstance(module, tnn.Conv2d) and module.groups == 1)
     }
     hooks = [
-        module.register_forward_pre_hook(partial(_keep_input, met, name)) for name, module in modules.items()
+        module.register_forward_pre_hook(partial(keep, name), with_kwargs=True)
+        for name, module in modules.items()
     ]
     try:
         with torch.no_grad():
@@ -53,12 +62,9 @@ def layers_of(model: tnn.Module, images: torch.Tensor) -> list[Layer]:
     finally:
         for hook in hooks:
             hook.remove()
-    random = np.random.default_rng(0)
-    found = []
-    for name, x in met.items():
-        rows = torch.stack([_one(each, random) for each in _patches(modules[name], x)])
-        found.append(Layer(name, matrix_of(modules[name]), rows.double().numpy()))
-    return found
+    return [
+        Layer(name, matrix_of(modules[name]), torch.cat(rows).double().numpy()) for name, rows in met.items()
+    ]
 
 
 def matrix_of(module: Any) -> NDArray[np.float64]:
@@ -67,17 +73,14 @@ def matrix_of(module: Any) -> NDArray[np.float64]:
     return weight.flatten(1).double().cpu().numpy()
 
 
-def _keep_input(met: dict[str, torch.Tensor], name: str, module: tnn.Module, given: Any) -> None:
-    met[name] = given[0].detach()
-
-
 def _patches(module: tnn.Module, x: torch.Tensor) -> Iterator[torch.Tensor]:
     """For each image what a weight is multiplied with, (places, d)."""
     for image in x:
         if isinstance(module, tnn.Conv2d):
-            padding = tuple(module.padding) if not isinstance(module.padding, str) else (0, 0)
+            mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+            padded = tnnf.pad(image[None], module._reversed_padding_repeated_twice, mode)
             unfolded = tnnf.unfold(
-                image[None], module.kernel_size, tuple(module.dilation), padding, tuple(module.stride)
+                padded, module.kernel_size, tuple(module.dilation), stride=tuple(module.stride)
             )
             yield unfolded[0].T
         else:

@@ -281,7 +281,7 @@ def judged(weights: Sequence[tuple[str, tuple[int, ...], Any]], layers: Sequence
         weights: Name, shape and numbers of every tensor that is compressed.
         layers: Those that were met.
     """
-    met = {f"{layer.name}.weight": layer for layer in layers}
+    met = {f"{layer.name}.weight" if layer.name else "weight": layer for layer in layers}
     return [
         Judged(name, shape, np.asarray(values, dtype=np.float64).reshape(shape[0], -1), met.get(name))
         for name, shape, values in weights

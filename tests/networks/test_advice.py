@@ -22,7 +22,7 @@ import nn
 from nn.advice import commands
 from nn.advice.advising import METHODS, advise, validation
 from nn.advice.choices import LAYERED, ORDERED, WEIGHED, names_in, noise_of_banks
-from nn.advice.inputs import Layer
+from nn.advice.inputs import Layer, _patches, layers_of
 from nn.advice.noise import (
     Judged,
     Placed,
@@ -354,6 +354,60 @@ def test_weights_whose_inputs_are_unknown_are_named():
     assert found.unseen == ["0.weight"]
     assert set(found.best.choice.noise) == {"2.weight"}
     assert set(found.best.choice.cells or found.subject.sizes) == {"0.weight", "2.weight"}
+
+
+class Twice(tnn.Module):
+    """A layer called by name, and again on what it gave."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = tnn.Linear(40, 40), tnn.Linear(40, 4)
+
+    def forward(self, x):
+        return self.b(self.a(input=self.a(input=x).relu_()).relu_())
+
+
+def test_a_layer_is_judged_on_the_inputs_of_all_its_calls():
+    torch.manual_seed(0)
+    model, x = Twice(), torch.randn(6, 40)
+    first, last = layers_of(model, x)
+    again = model.a(x).relu()
+    assert (first.name, last.name) == ("a", "b")
+    assert first.inputs.tolist() == torch.cat([x, again]).tolist()
+    assert last.inputs.tolist() == model.a(again).relu().tolist()
+    found = advise(model, [(x, torch.zeros(6, dtype=torch.long))], 4, methods=["random"])
+    assert set(found.best.choice.noise) == {"a.weight", "b.weight"}
+
+
+@pytest.mark.parametrize(
+    ("padding", "mode", "kernel"),
+    [("same", "zeros", 4), ("same", "reflect", 3), ("valid", "zeros", 3), (2, "circular", 3),
+     ((0, 1), "replicate", (1, 3)), (1, "zeros", 3)],
+)  # fmt: skip
+def test_patches_are_padded_as_the_convolution_pads(padding, mode, kernel):
+    conv = tnn.Conv2d(2, 3, kernel, padding=padding, padding_mode=mode, dilation=2, bias=False).double()
+    with torch.no_grad():
+        conv.weight.copy_(torch.randint(-3, 4, conv.weight.shape))
+    images = torch.randint(-9, 9, (2, 2, 6, 6)).double()
+    for places, said in zip(_patches(conv, images), conv(images).flatten(2), strict=True):
+        assert torch.equal(conv.weight.flatten(1) @ places.T, said)
+
+
+def test_a_layer_that_is_the_whole_model_is_judged():
+    torch.manual_seed(0)
+    found = advise(tnn.Linear(64, 64), [(torch.randn(8, 64), torch.zeros(8, dtype=torch.long))], 4,
+                   methods=["stable-rps", "magnitude"])  # fmt: skip
+    assert {name for option in found.options for name in option.choice.noise} == {"weight"}
+    assert found.unseen == []
+
+
+def test_models_of_tokens_are_advised_without_scores_that_need_numbers():
+    torch.manual_seed(0)
+    model = tnn.Sequential(tnn.Embedding(50, 16), tnn.Flatten(), tnn.Linear(80, 4))
+    found = advise(model, [(torch.randint(0, 50, (8, 5)), torch.arange(8) % 4)], 4)
+    assert {option.choice.method for option in found.options} == {*METHODS} - {"smaller", "synflow"}
+    assert found.unseen == ["0.weight"]
+    assert {option.budget.dense_flops for option in found.options} == {2 * 80 * 4}
 
 
 def test_advice_says_in_a_sentence_what_is_wrong(advice, tmp_path):
