@@ -41,6 +41,11 @@ class AbstractDistribution(ABC):
     def moments(self) -> tuple[Any, Any, Any, Any]:
         """(first, second, cross, product), each (n,)."""
 
+    @property
+    def rarest(self) -> float:
+        """Chance of the rarest event in a pair that a large part of a mean may hang on."""
+        return 1.0
+
     @abstractmethod
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
         """``count`` pairs, two arrays (count, n)."""
@@ -267,6 +272,11 @@ class Rows(AbstractDistribution):
         """Not enough for rows: entries are dependent; see :attr:`gram`."""
         s = np.diag(self.gram)
         return s, s, np.square(self.rows.mean(axis=0)), s * s
+
+    @property
+    def rarest(self) -> float:
+        """Chance that a row is in a pair: one row may be unlike all others."""
+        return min(1.0, 2 / len(self.rows))
 
     def sample(self, generator: np.random.Generator, count: int) -> tuple[Any, Any]:
         """``count`` pairs of rows, two arrays (count, n)."""

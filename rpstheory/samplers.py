@@ -112,6 +112,11 @@ class DataProducts:
         """Weights touched by a draw; making the data costs a few times as much."""
         return self.mapping.n * 8.0
 
+    @property
+    def rarest(self) -> float:
+        """Chance of the rarest pair that matters, times that two of its weights meet, at least."""
+        return self.distribution.rarest / self.mapping.n
+
     def __call__(self, first: int, count: int, backend: str) -> Any:
         """Values of ``count`` draws."""
         random = generator(first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,12 @@ from rpstheory.distributions import (
 )
 from rpstheory.mappings import AbstractMapping, Fold, Hashed, KeepBernoulli, KeepExact
 from rpstheory.samplers import DataProducts, Products, differs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_ROWS = 128  # of more, the draws seldom meet a row that is unlike the others
+MOST_ENTRIES = 256
 
 
 def against(kept: AbstractMapping, fold: AbstractMapping, law: AbstractDistribution, name: str) -> Check:
@@ -55,6 +62,26 @@ def failure(mapping: AbstractMapping, law: AbstractDistribution, name: str, cond
         claimed=expected_variance(KeepExact(mapping.n, mapping.m, 0), law),
         condition=condition,
     )
+
+
+def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most 128 of the rows that are not zero, evenly spaced, each of length 1: none outweighs the rest."""
+    largest = np.abs(rows).max(axis=1, keepdims=True)
+    busy = np.flatnonzero(largest)
+    count = min(len(busy), MOST_ROWS)
+    few = busy[np.arange(count) * len(busy) // max(count, 1)]
+    safe = rows[few] / largest[few]  # squares of what is tiny or huge are 0 or inf
+    units: NDArray[np.float64] = safe / np.sqrt((safe * safe).sum(axis=1, keepdims=True))
+    return units
+
+
+def over_rows(setting: Setting) -> list[Check]:
+    """Levels on rows of the data, where there are any and their second moments are cheap."""
+    rows, n, m = unit_rows(setting.rows), setting.n, setting.divisors[-1]
+    if n > MOST_ENTRIES or not len(rows):
+        return []
+    name = f"{len(rows)} rows of {setting.data}, of length 1"
+    return [level(s(n, m, 0), Rows(rows), name) for s in (Fold, KeepExact)]
 
 
 def spike(n: int) -> tuple[float, ...]:
@@ -118,9 +145,7 @@ def checks(setting: Setting) -> list[Check]:
     for mapping in (Fold(24, 7, 0), Fold(24, 6, 0), Hashed(24, 6, 0), KeepBernoulli(24, 6, 0)):
         found.append(level(mapping, law, "power law"))
     found.append(level(Fold(24, 7, 0), law, "power law", "random"))
-    if setting.n <= 256:
-        rows, n, m = Rows(setting.rows), setting.n, setting.divisors[-1]
-        found += [level(s(n, m, 0), rows, f"rows of {setting.data}") for s in (Fold, KeepExact)]
+    found += over_rows(setting)
     signs = standardised("rademacher", np.random.Generator(np.random.Philox(7)), (24,))
     constant = Products(KeepExact(24, 6, 0), signs, signs, partial(differs, about=24.0, by=1e-9))
     found.append(Check("exact pruning of constant |x_i|: norms exact", constant, 0.0, "always"))

@@ -1,14 +1,17 @@
 """Every claim stands up to its checks, and its mutant does not."""
 
 import pickle
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from rpstheory import verify
-from rpstheory.claims import all_claims, select
+from rpstheory.claim import Setting
+from rpstheory.claims import all_claims, c06_over_data, select
 from rpstheory.data import load_setting
 from rpstheory.errors import ArgumentError, ClaimRefuted
-from rpstheory.verification import QUICK_DISCREPANCY, require
+from rpstheory.verification import QUICK_DISCREPANCY, Runner, execute, plan, require, suite_design
 
 CLAIMS = all_claims()
 NAMES = [claim.name for claim in CLAIMS]
@@ -52,6 +55,26 @@ def test_checks_of_a_claim_have_distinct_names_and_travel_to_workers(claim):
 def test_variance_claim_is_confirmed_on_synthetic_data(data):
     verdicts = verify(["2"], data=data, discrepancy=0.2)
     assert {v.status for v in verdicts} == {"confirmed"}
+
+
+def test_over_data_holds_where_one_row_outweighs_all_others():
+    rows = np.random.default_rng(0).standard_normal((1000, 8))
+    rows[17] *= 1000  # of a mean over pairs of rows as they are, half sits on one in 10^6
+    setting = Setting("outlier", np.vstack([rows, np.zeros(8)]), (), (2.0,))
+    claim = replace(c06_over_data.CLAIM, checks=c06_over_data.over_rows)
+    design, runner = suite_design([claim], setting, 0.3), Runner("numpy")
+    verdicts = execute(plan([claim], setting, design, runner), setting, design, runner)
+    assert [(v.check, v.status) for v in verdicts] == [
+        (f"{kind} 8→4, 128 rows of outlier, of length 1", "confirmed") for kind in ("Fold", "KeepExact")
+    ]
+
+
+def test_rows_of_over_data_are_evenly_spaced_and_of_length_one():
+    rows = np.repeat(np.arange(300.0)[:, None] + [[0.0, 1.0, 2.0, 3.0]], 2, axis=0)
+    chosen = c06_over_data.unit_rows(rows)
+    wanted = rows[np.arange(128) * 600 // 128]
+    # ROUNDING: two quotients and a root of a sum of four squares, each right to 2^-53.
+    assert np.allclose(chosen, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), rtol=8 * 2**-53)
 
 
 @pytest.mark.parametrize("data", ["digits", "gaussian"])

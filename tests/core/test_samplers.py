@@ -234,3 +234,9 @@ def test_products_need_no_more_memory_for_more_draws():
     step = reference.ENTRIES // 64
     # Beyond one run of draws only the values themselves, 8 bytes a draw, may grow.
     assert peak(3 * step) <= 1.1 * peak(step) + 3 * 8 * 3 * step
+
+
+@pytest.mark.parametrize(("rows", "rarest"), [(1, 1 / 12), (2, 1 / 12), (50, 2 / 50 / 12)])
+def test_a_row_is_rare_and_so_is_that_two_of_its_weights_meet(rows, rarest):
+    assert DataProducts(Fold(12, 5, 0), Rows(np.ones((rows, 12)))).rarest == rarest
+    assert DataProducts(Fold(12, 5, 0), Pairs(12)).rarest == 1 / 12
