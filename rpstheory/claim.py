@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from math import ceil, isfinite, log
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
+from rpstheory.errors import DataError
 from rpstheory.statistics import Design, Moments
 
 Relation = Literal["equals", "at most", "always"]
 Scope = Literal["inside", "outside"]
 Status = Literal["confirmed", "refuted", "inconclusive"]
 Footing = Literal["proved for the shipped hash", "needs ideal randomness", "measured on the shipped hash"]
+LEAST_ENTRY, MOST_ENTRY = 1e-20, 1e20  # a verdict takes 12th powers of the entries
 
 
 class Sampler(Protocol):
@@ -160,6 +164,15 @@ class Pair:
     x: Any
     y: Any
 
+    def __post_init__(self) -> None:
+        """Check that powers of the entries are floats.
+
+        Raises:
+            DataError: If the largest entry of a vector is not, and not 0, within 1e-20..1e20.
+        """
+        for vector in (self.x, self.y):
+            _check_unit(f"pair {self.name!r}", vector)
+
 
 @dataclass(frozen=True, eq=False)
 class Setting:
@@ -178,6 +191,14 @@ class Setting:
     pairs: tuple[Pair, ...]
     compressions: tuple[float, ...]
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check that powers of the entries are floats.
+
+        Raises:
+            DataError: If the largest entry of the rows is not, and not 0, within 1e-20..1e20.
+        """
+        _check_unit(f"rows of {self.data!r}", self.rows)
 
     @property
     def n(self) -> int:
@@ -246,6 +267,15 @@ def judge(claim: str, check: Check, moments: Moments, design: Design, seconds: f
         false_confirm=design.false_confirm,
         seconds=seconds,
     )
+
+
+def _check_unit(owner: str, values: Any) -> None:
+    largest = float(np.abs(np.asarray(values)).max(initial=0.0))
+    if largest != 0 and not LEAST_ENTRY <= largest <= MOST_ENTRY:
+        raise DataError(
+            f"{owner}: the largest entry is {largest:.3g}; powers of it have to fit into floats, so that it "
+            f"lies in {LEAST_ENTRY:g}..{MOST_ENTRY:g}; rescale the data, which changes no verdict"
+        )
 
 
 def _binomial_status(bound: float, allowed: float, moments: Moments, design: Design) -> Status:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from math import isfinite
+from math import frexp, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,8 @@ def load_setting(data: str, compressions: Sequence[float] = (2, 4, 8), seed: int
 
     Args:
         data: digits, gaussian, uniform, student-t, powerlaw, or FILE.npy or FILE.npz[:key]. Rows of an
-            array of more than two axes are flattened.
+            array of more than two axes are flattened. The claims hold in any unit: rows, and vectors of a
+            pair, whose largest entry is not in 2^-20..2^20 are multiplied by a power of two.
         compressions: n/m, each >= 1.
         seed: 0 <= seed < 2^64.
 
@@ -83,10 +84,19 @@ def _rows_and_pairs(data: str, seed: int) -> tuple[NDArray[np.float64], tuple[Pa
     else:
         rows, name = _usable(_read(data), data), Path(data.partition(":")[0]).name
     busy = rows[np.any(rows != 0, axis=1)]
-    return rows, (
-        Pair(f"{name} rows 1, 2", busy[0], busy[1]),
-        Pair(f"{name} rows 3, 4", busy[2 % len(busy)], busy[3 % len(busy)]),
+    four = [in_range(busy[k % len(busy)]) for k in range(4)]
+    return in_range(rows), (
+        Pair(f"{name} rows 1, 2", four[0], four[1]),
+        Pair(f"{name} rows 3, 4", four[2], four[3]),
     )
+
+
+def in_range(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values, times a power of two that makes the largest 1..2 if it is not in 2^-20..2^20."""
+    largest = float(np.abs(values).max())
+    if largest == 0 or 2.0**-20 <= largest <= 2.0**20:
+        return values
+    return np.ldexp(values, 1 - frexp(largest)[1])
 
 
 def _read(data: str) -> NDArray[Any]:

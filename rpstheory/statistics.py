@@ -92,7 +92,7 @@ class Moments:
             self.squares + other.squares + d * d * a * b / n,
             self.cubes
             + other.cubes
-            + d**3 * a * b * (a - b) / n**2
+            + d * d * d * a * b * (a - b) / n**2
             + 3 * d * (a * other.squares - b * self.squares) / n,
             min(self.low, other.low),
             max(self.high, other.high),
@@ -113,7 +113,8 @@ class Moments:
         """Third standardised moment."""
         if self.squares <= 0:
             return 0.0
-        return sqrt(self.count) * self.cubes / self.squares**1.5
+        deviation = sqrt(self.squares / self.count)
+        return self.cubes / deviation / deviation / deviation / self.count  # its cube may not be a float
 
 
 def merge_all(parts: Iterable[Moments]) -> Moments:

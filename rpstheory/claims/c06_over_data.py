@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,12 +77,16 @@ def unit_rows(rows: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def over_rows(setting: Setting) -> list[Check]:
-    """Levels on rows of the data, where there are any and their second moments are cheap."""
+    """Levels on rows of the data, where there are any and their second moments are cheap.
+
+    Either may be 0; what Bernoulli pruning loses never is.
+    """
     rows, n, m = unit_rows(setting.rows), setting.n, setting.divisors[-1]
     if n > MOST_ENTRIES or not len(rows):
         return []
-    name = f"{len(rows)} rows of {setting.data}, of length 1"
-    return [level(s(n, m, 0), Rows(rows), name) for s in (Fold, KeepExact)]
+    law, name = Rows(rows), f"{len(rows)} rows of {setting.data}, of length 1"
+    scale = expected_variance(KeepBernoulli(n, m, 0), law)
+    return [replace(level(s(n, m, 0), law, name), scale=scale) for s in (Fold, KeepExact)]
 
 
 def spike(n: int) -> tuple[float, ...]:

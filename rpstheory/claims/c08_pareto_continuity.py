@@ -23,7 +23,7 @@ def unused_share(cells: Any, signs: Any, m: int) -> Any:
 def isometry(n: int, m: int, pair: Pair, mapping: Any = None) -> Check:
     """Every draw keeps the product exactly (to rounding)."""
     truth = float(pair.x @ pair.y)
-    by = 1e-12 * float(np.sqrt((pair.x @ pair.x) * (pair.y @ pair.y)))
+    by = 1e-12 * float(np.sqrt(pair.x @ pair.x) * np.sqrt(pair.y @ pair.y))
     mapping = mapping or Fold(n, m, 0)
     then = partial(differs, about=truth, by=by)
     return Check(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from rpstheory import verify
-from rpstheory.claim import Setting
+from rpstheory.claim import Pair, Setting
 from rpstheory.claims import all_claims, c06_over_data, select
 from rpstheory.data import load_setting
-from rpstheory.errors import ArgumentError, ClaimRefuted
+from rpstheory.errors import ArgumentError, ClaimRefuted, DataError
 from rpstheory.verification import QUICK_DISCREPANCY, Runner, execute, plan, require, suite_design
 
 CLAIMS = all_claims()
@@ -60,13 +60,21 @@ def test_variance_claim_is_confirmed_on_synthetic_data(data):
 def test_over_data_holds_where_one_row_outweighs_all_others():
     rows = np.random.default_rng(0).standard_normal((1000, 8))
     rows[17] *= 1000  # of a mean over pairs of rows as they are, half sits on one in 10^6
-    setting = Setting("outlier", np.vstack([rows, np.zeros(8)]), (), (2.0,))
+    assert verdicts_over(np.vstack([rows, np.zeros(8)])) == [
+        (f"{kind} 8→4, 128 rows of mine, of length 1", "confirmed") for kind in ("Fold", "KeepExact")
+    ]
+
+
+def test_over_data_holds_where_exact_pruning_loses_nothing():
+    assert [status for _, status in verdicts_over(-np.ones((3, 5)))] == ["confirmed"] * 2
+
+
+def verdicts_over(rows):
+    setting = Setting("mine", rows, (), (2.0,))
     claim = replace(c06_over_data.CLAIM, checks=c06_over_data.over_rows)
     design, runner = suite_design([claim], setting, 0.3), Runner("numpy")
     verdicts = execute(plan([claim], setting, design, runner), setting, design, runner)
-    assert [(v.check, v.status) for v in verdicts] == [
-        (f"{kind} 8→4, 128 rows of outlier, of length 1", "confirmed") for kind in ("Fold", "KeepExact")
-    ]
+    return [(v.check, v.status) for v in verdicts]
 
 
 def test_rows_of_over_data_are_evenly_spaced_and_of_length_one():
@@ -75,6 +83,41 @@ def test_rows_of_over_data_are_evenly_spaced_and_of_length_one():
     wanted = rows[np.arange(128) * 600 // 128]
     # ROUNDING: two quotients and a root of a sum of four squares, each right to 2^-53.
     assert np.allclose(chosen, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), rtol=8 * 2**-53)
+
+
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-100, 2.0**21, 2.0**300, 2.0**1000])
+def test_a_file_in_another_unit_gives_the_same_setting(unit, tmp_path):
+    rows = np.random.default_rng(0).standard_normal((5, 8))
+    rows *= 1.5 / np.abs(rows).max(axis=1, keepdims=True)
+    found = []
+    for scale in (1.0, unit):
+        np.save(tmp_path / "rows.npy", rows * scale)
+        setting = load_setting(str(tmp_path / "rows.npy"))
+        found.append([setting.rows.tolist(), *([p.x.tolist(), p.y.tolist()] for p in setting.pairs)])
+    assert found[0] == found[1]
+    assert found[0][0] == rows.tolist()
+
+
+def test_file_keeps_ordinary_entries_bit_for_bit_and_small_rows_beside_a_huge_one(tmp_path):
+    path = tmp_path / "rows.npy"
+    rows = np.random.default_rng(0).standard_normal((4, 8)) * 1000
+    np.save(path, rows)
+    setting = load_setting(str(path))
+    assert setting.rows.tolist() == rows.tolist()
+    assert [v.tolist() for p in setting.pairs for v in (p.x, p.y)] == rows.tolist()
+    np.save(path, rows * [[1e300], [1e-300], [1.0], [1.0]])
+    setting = load_setting(str(path))
+    assert 1 <= np.abs(setting.rows).max() < 2
+    assert [bool(v.any()) for p in setting.pairs for v in (p.x, p.y)] == [True] * 4
+
+
+@pytest.mark.parametrize("size", [1e-21, 1e21, np.nan])
+def test_vectors_made_by_hand_are_refused_where_their_powers_are_no_floats(size):
+    rows = size * np.ones((2, 4))
+    with pytest.raises(DataError, match="rows of 'mine': the largest entry is .* rescale the data"):
+        Setting("mine", rows, (), (2.0,))
+    with pytest.raises(DataError, match=r"pair 'mine': the largest entry is .* 1e-20\.\.1e\+20"):
+        Pair("mine", np.zeros(4), rows[0])
 
 
 @pytest.mark.parametrize("data", ["digits", "gaussian"])

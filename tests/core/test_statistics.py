@@ -91,6 +91,13 @@ def test_moments_of_few_or_equal_values_have_no_deviation_or_skewness():
     assert Moments().standard_error == inf
 
 
+def test_skewness_is_that_of_the_sample_where_powers_of_its_squares_leave_the_floats():
+    values = np.tile([1.0, 2.0, 3.0, 6.0], 1024)
+    assert Moments.of(2.0**335 * values).skewness == Moments.of(values).skewness
+    assert Moments.of(2.0**-362 * values).skewness == 0.0  # its cubes are 0, its squares are not
+    assert Moments(1, 0.0).merge(Moments(2, 1e120)).skewness == -inf
+
+
 def test_moments_far_from_zero_do_not_cancel():
     values = [10**9 + v for v in (1, 2, 3, 6)]
     assert Moments.of(values).squares == 14.0
