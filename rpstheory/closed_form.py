@@ -60,18 +60,63 @@ def as_vector(owner: str, x: Any, n: int) -> Any:
     return row
 
 
+def as_floats(owner: str, row: Any) -> NDArray[np.float64]:
+    """What :func:`as_vector` gave, as float64.
+
+    Raises:
+        DataError: If an exact number is too large.
+    """
+    try:
+        floats: NDArray[np.float64] = row.astype(np.float64)
+    except OverflowError:
+        raise DataError(f"{owner}: the data are too large for float64; pass all of them exact") from None
+    return floats
+
+
 def _fraction(number: Rational) -> Fraction:
     """Over Python ints: a NumPy integer inside a Fraction would overflow."""
     return Fraction(int(number.numerator), int(number.denominator))
 
 
-def _products(owner: str, x: Any, y: Any) -> Any:
+def near_one(row: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
+    """Vectors (…, n), each over a power of two that makes its largest entry 1/2..1; the exponents, (…)."""
+    exponent = np.frexp(np.abs(row).max(axis=-1))[1]
+    return np.ldexp(row, -exponent[..., None]), exponent
+
+
+def restored(owner: str, value: Any, exponent: Any) -> Any:
+    """``value`` times 2^exponent; what is too small for float64 is 0.
+
+    Raises:
+        DataError: If it is too large.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        found = np.ldexp(value, exponent)
+    if not np.isfinite(found).all():
+        raise DataError(
+            f"{owner}: the answer is too large for float64; change the units, or pass int or Fraction"
+        )
+    return found
+
+
+def _products(owner: str, x: Any, y: Any, n: int) -> tuple[Any, Any, Any, Any]:
+    """x, y and x_i y_i, and the exponent of two that the floats among them were divided by.
+
+    Exact if both are; else float64 of which no fourth power that matters is lost.
+
+    Raises:
+        ShapeError: If leading axes do not fit.
+    """
+    x, y = as_vector(owner, x, n), as_vector(owner, y, n)
+    if not x.dtype == y.dtype == object:
+        (x, of_x), (y, of_y) = (near_one(as_floats(owner, row)) for row in (x, y))
     try:
-        return x * y
+        a = x * y
     except ValueError:
         raise ShapeError(
             f"{owner}: x has shape {x.shape}, y {y.shape}; pass leading axes that broadcast"
         ) from None
+    return x, y, a, None if a.dtype == object else of_x + of_y
 
 
 def inner_product_variance(mapping: AbstractMapping, x: Vector, y: Vector) -> Any:
@@ -87,30 +132,32 @@ def inner_product_variance(mapping: AbstractMapping, x: Vector, y: Vector) -> An
         y: The same.
 
     Returns:
-        (…): float64, or Fraction for exact input. Zero when n <= m under fold.
+        (…): float64, or Fraction if both are exact. Zero when n <= m under fold.
 
     Raises:
         ShapeError: If x or y does not have n entries, or their leading axes do not fit.
         KindError: If they are not real, or the mapping declares no collision law.
-        DataError: If they hold nan or inf.
+        DataError: If they hold nan or inf, or the answer is too large for float64.
 
     Source: claims 2, 4; enumerated in proofs_checks.
     """
-    u = as_vector("inner_product_variance", x, mapping.n)
-    v = as_vector("inner_product_variance", y, mapping.n)
-    a = _products("inner_product_variance", u, v)
+    owner = "inner_product_variance"
+    u, v, a, exponent = _products(owner, x, y, mapping.n)
     if isinstance(mapping, KeepBernoulli | KeepExact):
-        return _pruning_variance(mapping, a)
-    if isinstance(mapping, Top):
-        return (a * 0).sum(axis=-1)
-    law = getattr(mapping, "collision_sum", None)
-    if law is None:
-        raise KindError(
-            f"inner_product_variance: {type(mapping).__name__} declares no collision_sum(a, b); "
-            "add one, the sum of p_ij a_i b_j over i != j"
-        )
-    variance = law(u * u, v * v) + law(a, a)
-    return variance if a.dtype == object else np.maximum(variance, 0.0)  # rounding may leave -1e-17
+        variance = _pruning_variance(mapping, a)
+    elif isinstance(mapping, Top):
+        variance = (a * 0).sum(axis=-1)
+    else:
+        law = getattr(mapping, "collision_sum", None)
+        if law is None:
+            raise KindError(
+                f"{owner}: {type(mapping).__name__} declares no collision_sum(a, b); "
+                "add one, the sum of p_ij a_i b_j over i != j"
+            )
+        variance = law(u * u, v * v) + law(a, a)
+    if exponent is None:
+        return variance
+    return restored(owner, np.maximum(variance, 0.0), 2 * exponent)  # rounding may leave -1e-17
 
 
 def norm_variance(mapping: AbstractMapping, x: Vector) -> Any:
@@ -141,9 +188,9 @@ def mean_squared_error(mapping: AbstractMapping, x: Vector, y: Vector) -> Any:
     """
     if not isinstance(mapping, Top):
         return inner_product_variance(mapping, x, y)
-    x = as_vector("mean_squared_error", x, mapping.n)
-    y = as_vector("mean_squared_error", y, mapping.n)
-    return (_products("mean_squared_error", x, y) * (1 - mapping.kept)).sum(axis=-1) ** 2
+    _, _, a, exponent = _products("mean_squared_error", x, y, mapping.n)
+    squared = (a * (1 - mapping.kept)).sum(axis=-1) ** 2
+    return squared if exponent is None else restored("mean_squared_error", squared, 2 * exponent)
 
 
 def expected_variance(

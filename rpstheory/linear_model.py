@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rpstheory.closed_form import as_vector
+from rpstheory.closed_form import as_floats, as_vector
 from rpstheory.errors import DataError, KindError, ShapeError
 from rpstheory.mappings import (
     AbstractKeep,
@@ -348,7 +348,7 @@ def _model(owner: str, mapping: AbstractMapping, variances: Any, weights: Any, s
                 "needed; pass variances, weights and scales of one model"
             )
     if not all(row.dtype == object for row in rows):
-        rows = [row.astype(np.float64) for row in rows]
+        rows = [as_floats(owner, row) for row in rows]
     s, w, lam = rows
     for name, row in (("variances", s), ("scales", lam)):
         if (row < 0).any():

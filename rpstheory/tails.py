@@ -2,24 +2,30 @@ r"""Bounds on the tails of T = <Sx, Sy> - <x, y>, for fully independent signs.
 
 Conditional on the cells T is a Rademacher chaos $\sigma^\top A \sigma$, $A_{ij} = 1_{ij} (x_i y_j + x_j
 y_i)/2$, with variance $v^2 = 2 |A|_F^2$. For norms it is dominated by weighted chi-squares of the cell
-energies $b_c$. Bounds that hold for every draw of fold's cells take the O(n) quantities below.
+energies $b_c$. Bounds that hold for every draw of fold's cells take the O(n) quantities below. Every bound
+takes finite numbers >= 0, raises ArgumentError for others, and is 1 at t = 0.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import e, exp, sqrt
-from typing import Any
+from math import e, exp, inf, isfinite, sqrt
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rpstheory.errors import ArgumentError
+from rpstheory.closed_form import as_floats, as_vector, near_one, restored
+from rpstheory.errors import ArgumentError, ShapeError
 from rpstheory.mappings import Fold
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def chebyshev(variance: float, t: float) -> float:
     """P(|T| >= t) <= V/t^2; 4-wise signs are enough. Source: claim 16."""
-    return min(1.0, variance / t**2)
+    _check("chebyshev", variance=variance, t=t)
+    return min(1.0, variance / t / t) if t else 1.0
 
 
 def fourth_moment(v2: float, t: float) -> float:
@@ -28,7 +34,9 @@ def fourth_moment(v2: float, t: float) -> float:
     15 is the least constant: n equal weights in one cell come as near to it as one likes. Bonami's
     inequality gives 81. 7-wise signs are not enough.
     """
-    return min(1.0, 15 * v2 * v2 / t**4)
+    _check("fourth_moment", v2=v2, t=t)
+    share = v2 / t / t if t else inf
+    return min(1.0, 15 * share * share)
 
 
 def bonami(v2: float, t: float) -> float:
@@ -36,9 +44,10 @@ def bonami(v2: float, t: float) -> float:
 
     Moments of a chaos of order 2 obey |T|_q <= (q-1) v; Markov at q = 1 + t/(e v). Source: claim 16.
     """
+    _check("bonami", v2=v2, t=t)
     v = sqrt(v2)
     if v == 0:
-        return 0.0
+        return _beyond_nothing(t)
     return exp(-1 - t / (e * v)) if t >= e * v else 1.0
 
 
@@ -50,9 +59,11 @@ def hanson_wright(v2: float, spectral: float, t: float) -> float:
         spectral: |A| or a bound on it, such as max_c |x_c||y_c|.
         t: Threshold.
     """
+    _check("hanson_wright", v2=v2, spectral=spectral, t=t)
     if v2 == 0:
-        return 0.0
-    return min(1.0, 2 * exp(-min(3 * t * t / (64 * v2), t / (16 * spectral))))
+        return _beyond_nothing(t)
+    linear = t / (16 * spectral) if spectral else inf
+    return min(1.0, 2 * exp(-min(3 * t * t / (64 * v2), linear)))
 
 
 def sub_gamma(v2: float, spectral: float, t: float) -> float:
@@ -69,8 +80,9 @@ def sub_gamma(v2: float, spectral: float, t: float) -> float:
 
     Source: claim 16; the exponential moments of a chaos without diagonal, in proofs_checks.
     """
+    _check("sub_gamma", v2=v2, spectral=spectral, t=t)
     if v2 == 0:
-        return 0.0 if t > 0 else 1.0
+        return _beyond_nothing(t)
     root = 2 * t / (sqrt(2 * v2) + sqrt(2 * v2 + 8 * spectral * t))
     return min(1.0, 2 * exp(-root * root))
 
@@ -85,15 +97,17 @@ def norm_upper(energy_squares: float, largest: float, t: float) -> float:
 
     Source: Laurent & Massart 2000, lemma 1, for the dominating chi-squares; claim 16.
     """
+    _check("norm_upper", energy_squares=energy_squares, largest=largest, t=t)
     if largest == 0:
-        return 0.0 if t > 0 else 1.0
+        return _beyond_nothing(t)
     root = (sqrt(energy_squares + 2 * largest * t) - sqrt(energy_squares)) / (2 * largest)
     return exp(-root * root)
 
 
 def norm_lower(energy_squares: float, t: float) -> float:
     """P(|Sx|^2 - |x|^2 <= -t) <= exp(-t^2/(6 B)). Source: claim 16."""
-    return exp(-t * t / (6 * energy_squares)) if energy_squares > 0 else 0.0
+    _check("norm_lower", energy_squares=energy_squares, t=t)
+    return exp(-t * t / (6 * energy_squares)) if energy_squares > 0 else _beyond_nothing(t)
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,9 @@ def every_draw(mapping: Fold, x: Any, y: Any) -> EveryDraw:
 
     Raises:
         ArgumentError: If the mapping is not a fold.
+        ShapeError: If x or y is not one row of n entries.
+        KindError: If they are not real.
+        DataError: If they hold nan or inf, or an answer is too large for float64.
 
     Source: claim 16.
     """
@@ -134,10 +151,30 @@ def every_draw(mapping: Fold, x: Any, y: Any) -> EveryDraw:
         raise ArgumentError(
             f"every_draw: {type(mapping).__name__} came; the bound holds for Fold, whose laps never collide"
         )
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    (x, of_x), (y, of_y) = (near_one(_row("every_draw", row, mapping.n)) for row in (x, y))
     f, g, h = (np.sqrt(mapping.chunk_sums(a)) for a in (x**4, y**4, (x * y) ** 2))
     laps = np.arange(0, mapping.n, mapping.m)
     top_x = float(np.maximum.reduceat(x * x, laps).sum())
     top_y = float(np.maximum.reduceat(y * y, laps).sum())
     pairs = f.sum() * g.sum() - (f * g).sum() + h.sum() ** 2 - (h * h).sum()
-    return EveryDraw(float(pairs), float(f.sum() ** 2), top_x, sqrt(top_x * top_y))
+    both = of_x + of_y
+    answers = ((pairs, 2 * both), (f.sum() ** 2, 4 * of_x), (top_x, 2 * of_x), (sqrt(top_x * top_y), both))
+    return EveryDraw(*(float(restored("every_draw", value, exponent)) for value, exponent in answers))
+
+
+def _row(owner: str, x: Any, n: int) -> NDArray[np.float64]:
+    row = as_vector(owner, x, n)
+    if row.ndim != 1:
+        raise ShapeError(f"{owner}: an array of shape {row.shape} came; pass one row, ({n},)")
+    return as_floats(owner, row)
+
+
+def _check(owner: str, **numbers: float) -> None:
+    for name, value in numbers.items():
+        if not (value >= 0 and isfinite(value)):
+            raise ArgumentError(f"{owner}: {name}={value} came; pass a finite number >= 0")
+
+
+def _beyond_nothing(t: float) -> float:
+    """P(|T| >= t) for T = 0."""
+    return 0.0 if t > 0 else 1.0

@@ -31,6 +31,8 @@ def two_sided(n: int, m: int, pair: Pair, times: float) -> list[Check]:
     mapping = Fold(n, m, 0)
     truth = float(pair.x @ pair.y)
     variance = float(inner_product_variance(mapping, pair.x, pair.y))
+    if variance == 0:
+        return []
     t = times * sqrt(variance)
     every = tails.every_draw(mapping, pair.x, pair.y)
     sampler = Products(mapping, pair.x, pair.y, partial(beyond, about=truth, by=t))
@@ -55,28 +57,31 @@ def two_sided(n: int, m: int, pair: Pair, times: float) -> list[Check]:
 
 
 def norm_tails(n: int, m: int, pair: Pair, times: float) -> list[Check]:
-    """Both tails of |Sx|^2 by the chi-square form, for every draw of the cells."""
+    """Both tails of |Sx|^2 by the chi-square form, for every draw of the cells, where they say something."""
     mapping = Fold(n, m, 0)
     truth = float(pair.x @ pair.x)
     t = times * sqrt(float(norm_variance(mapping, pair.x)))
+    if t == 0:
+        return []
     every = tails.every_draw(mapping, pair.x, pair.x)
-    upper = Products(mapping, pair.x, pair.x, partial(exceeds, about=truth, by=t))
-    lower = Products(mapping, pair.x, pair.x, partial(falls_short, about=truth, by=t))
+    tails_and_bounds = (
+        (
+            f"above by {times:g} sd), chi-square",
+            exceeds,
+            tails.norm_upper(every.energy_squares, every.largest, t),
+        ),
+        (f"below by {times:g} sd)", falls_short, tails.norm_lower(every.energy_squares, t)),
+    )
     return [
         Check(
-            f"P(|Sx|^2 above by {times:g} sd), chi-square, {pair.name} {n}→{m}",
-            upper,
-            tails.norm_upper(every.energy_squares, every.largest, t),
+            f"P(|Sx|^2 {side}, {pair.name} {n}→{m}",
+            Products(mapping, pair.x, pair.x, partial(beyond_by, about=truth, by=t)),
+            bound,
             "at most",
             indicator=True,
-        ),
-        Check(
-            f"P(|Sx|^2 below by {times:g} sd), {pair.name} {n}→{m}",
-            lower,
-            tails.norm_lower(every.energy_squares, t),
-            "at most",
-            indicator=True,
-        ),
+        )
+        for side, beyond_by, bound in tails_and_bounds
+        if bound < 1
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rpstheory import verify
 from rpstheory.claim import Pair, Setting
-from rpstheory.claims import all_claims, c06_over_data, select
+from rpstheory.claims import all_claims, c06_over_data, c16_tails, select
 from rpstheory.data import load_setting
 from rpstheory.errors import ArgumentError, ClaimRefuted, DataError
 from rpstheory.verification import QUICK_DISCREPANCY, Runner, execute, plan, require, suite_design
@@ -83,6 +83,14 @@ def test_rows_of_over_data_are_evenly_spaced_and_of_length_one():
     wanted = rows[np.arange(128) * 600 // 128]
     # ROUNDING: two quotients and a root of a sum of four squares, each right to 2^-53.
     assert np.allclose(chosen, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), rtol=8 * 2**-53)
+
+
+@pytest.mark.parametrize("rows", [np.eye(8), np.eye(8)[[0, 0, 7, 7]]], ids=["one lap", "norms of spikes"])
+def test_tails_are_asked_only_where_a_bound_says_something(rows, tmp_path):
+    np.save(tmp_path / "rows.npy", rows)
+    checks = c16_tails.checks(load_setting(str(tmp_path / "rows.npy"), (2,)))
+    assert not any("rows.npy" in check.name for check in checks)
+    assert all(check.predicted < 1 for check in checks if check.indicator)
 
 
 @pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-100, 2.0**21, 2.0**300, 2.0**1000])

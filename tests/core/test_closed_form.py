@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import combinations, permutations, product
 from typing import Any
 
@@ -236,6 +237,50 @@ def test_inner_product_variance_of_numpy_integers_does_not_overflow():
     assert wanted > 2**63
     for row in (list(big), big.astype(object), np.array(list(big), dtype=object)):
         assert inner_product_variance(Hashed(3, 2, 0), row, row) == wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(data=st.data())
+@settings(max_examples=15)
+def test_inner_product_variance_of_floats_scales_by_powers_of_two_to_the_last_bit(name, data):
+    mapping = data.draw(mappings(name))
+    x, y = (np.array(row) / 7 for row in data.draw(vectors(mapping.n)))
+    found = inner_product_variance(mapping, x, y)
+    if not isinstance(mapping, KeepExact | KeepBernoulli):
+        law = mapping.collision_sum
+        assert found == max(0.0, law(x * x, y * y) + law(x * y, x * y))
+    for of_x, of_y in ((-700, 700), (-600, 500), (400, -500)):
+        scaled = inner_product_variance(mapping, np.ldexp(x, of_x), np.ldexp(y, of_y))
+        assert scaled == np.ldexp(found, 2 * (of_x + of_y))
+    rows = np.array([np.ldexp(x, 600), x])
+    assert inner_product_variance(mapping, rows, np.ldexp(y, -600)).tolist() == [
+        found,
+        inner_product_variance(mapping, x, np.ldexp(y, -600)),
+    ]
+
+
+def test_variances_leave_float64_by_name_above_and_as_zero_below():
+    fold, top = Fold(4, 2, 0), Top([1, 2, 3, 4], 1)
+    for owner, ask in (
+        ("inner_product_variance", partial(inner_product_variance, fold)),
+        ("mean_squared_error", partial(mean_squared_error, top)),
+    ):
+        with pytest.raises(DataError, match=f"{owner}: the answer is too large for float64; change the un"):
+            ask([1e200] * 4, [1e200] * 4)
+        with pytest.raises(DataError, match=f"{owner}: the data are too large for float64; pass all of"):
+            ask([10**400] * 4, [0.5] * 4)
+        assert ask([1e-200] * 4, [1e-200] * 4) == 0.0
+        assert ask([10**400] * 4, [Fraction(1, 10**400)] * 4) == ask([1] * 4, [1] * 4)
+
+
+@pytest.mark.parametrize("mapping", [Hashed(2, 3, 0), KeepExact(2, 1, 0), Top([1, 2], 1)], ids=repr)
+def test_exact_numbers_beside_floats_are_floats(mapping):
+    x, y = np.array([3.3, 1.1]), [3, -1]  # x_1 y_2 + x_2 y_1 = 0: as objects, -1.4e-14 by rounding
+    for one, other in ((x, y), (y, x), (np.stack([x, x]), [Fraction(v) for v in y])):
+        found = mean_squared_error(mapping, one, other)
+        assert found.dtype == np.float64
+        assert (found == mean_squared_error(mapping, x, np.array(y, float))).all()
+        assert (found >= 0).all()
 
 
 def test_inner_product_variance_ignores_the_seed():

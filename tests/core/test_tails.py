@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpstheory import Fold
-from rpstheory.errors import ArgumentError
+from rpstheory.errors import ArgumentError, DataError, ShapeError
 from rpstheory.mappings import Hashed
 from rpstheory.tails import (
     bonami,
@@ -87,6 +87,54 @@ def test_nothing_is_beyond_nothing():
 def test_the_spectral_bound_of_two_flat_weights_in_one_cell_is_twice_their_norm():
     """A = [[0, 1], [1, 0]] has norm 1 = (1 - 1/2)|x||y|; the bound leaves out the share of one weight."""
     assert every_draw(Fold(2, 1, 0), np.ones(2), np.ones(2)).spectral == 2.0
+
+
+@pytest.mark.parametrize(
+    ("bound", "count"),
+    [
+        (chebyshev, 2),
+        (fourth_moment, 2),
+        (bonami, 2),
+        (hanson_wright, 3),
+        (sub_gamma, 3),
+        (norm_upper, 3),
+        (norm_lower, 2),
+    ],
+)
+def test_bounds_are_one_at_zero_and_take_finite_numbers_from_zero_on(bound, count):
+    for size in (0.0, 1e-300, 1.0, 1e300):
+        assert bound(*[size] * (count - 1), 0.0) == 1.0
+        assert 0.0 <= bound(*[1.0] * (count - 1), size) <= 1.0
+        assert 0.0 <= bound(*[size] * (count - 1), 1.0) <= 1.0
+    for place, wrong in product(range(count), (-1.0, float("nan"), float("inf"))):
+        numbers = [1.0] * count
+        numbers[place] = wrong
+        with pytest.raises(ArgumentError, match=f"^{bound.__name__}: .*={wrong} came; pass a finite number"):
+            bound(*numbers)
+
+
+def test_quantities_of_every_draw_scale_with_the_unit_to_the_last_bit():
+    x, y, fold = np.arange(6) / 7, np.arange(6) - 2.2, Fold(6, 4, 0)
+    one, other = every_draw(fold, x, y), every_draw(fold, np.ldexp(x, -600), np.ldexp(y, 500))
+    assert (other.energy_squares, other.largest) == (0.0, 0.0)  # 2^-2400 and 2^-1200 are no floats
+    assert (other.v2, other.spectral) == (np.ldexp(one.v2, -200), np.ldexp(one.spectral, -100))
+    with pytest.raises(DataError, match="every_draw: the answer is too large for float64"):
+        every_draw(fold, np.ldexp(x, 600), np.ldexp(y, -600))
+
+
+@pytest.mark.parametrize(
+    ("error", "x", "message"),
+    [
+        (ShapeError, [1, 2, 3], r"an array of shape \(3,\) came, the mapping has n=4"),
+        (ShapeError, np.ones((2, 4)), r"an array of shape \(2, 4\) came; pass one row, \(4,\)"),
+        (DataError, [1, 2, 3, float("nan")], "the data hold nan or inf"),
+        (DataError, [10**400] * 4, "the data are too large for float64"),
+    ],
+)
+def test_every_draw_refuses_what_is_no_row_of_numbers(error, x, message):
+    for one, other in ((x, np.ones(4)), (np.ones(4), x)):
+        with pytest.raises(error, match=f"^every_draw: {message}"):
+            every_draw(Fold(4, 2, 0), one, other)
 
 
 def test_every_draw_is_for_folds():
