@@ -108,6 +108,7 @@ def _products(owner: str, x: Any, y: Any, n: int) -> tuple[Any, Any, Any, Any]:
         ShapeError: If leading axes do not fit.
     """
     x, y = as_vector(owner, x, n), as_vector(owner, y, n)
+    of_x = of_y = None
     if not x.dtype == y.dtype == object:
         (x, of_x), (y, of_y) = (near_one(as_floats(owner, row)) for row in (x, y))
     try:
@@ -116,7 +117,7 @@ def _products(owner: str, x: Any, y: Any, n: int) -> tuple[Any, Any, Any, Any]:
         raise ShapeError(
             f"{owner}: x has shape {x.shape}, y {y.shape}; pass leading axes that broadcast"
         ) from None
-    return x, y, a, None if a.dtype == object else of_x + of_y
+    return x, y, a, None if of_x is None else of_x + of_y
 
 
 def inner_product_variance(mapping: AbstractMapping, x: Vector, y: Vector) -> Any:

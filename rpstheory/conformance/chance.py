@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 HALF = Fraction(1, 2)
 MOST_SIGNS = 4
 CELLS_TOLD_APART = 16
+LARGE = 2**63  # a seed that a float cannot tell from the next
 
 
 def check_unbiased(subject: Subject) -> Outcome:
@@ -68,11 +69,12 @@ def _check_bits(subject: Subject) -> None:
     if first is None or first.universe is not None:
         return
     places = range(first.n)
-    wanted = first.answers(places)
-    for bit in (31, 32, 63):
-        other = subject.draw(first.n, first.m, 2**bit)
-        if all((a == b).all() for a, b in zip(wanted, other.answers(places), strict=True)):
-            raise other.wrong((), f"the draw of seed {2**bit} is that of seed 0; a seed has 64 bits")
+    for low, others in ((0, [2**bit for bit in range(64)]), (LARGE, [LARGE + 1])):
+        wanted = subject.draw(first.n, first.m, low).answers(places)
+        for seed in others:
+            other = subject.draw(first.n, first.m, seed)
+            if all((a == b).all() for a, b in zip(wanted, other.answers(places), strict=True)):
+                raise other.wrong((), f"the draw of seed {seed} is that of seed {low}; a seed has 64 bits")
 
 
 def check_signs_and_cells(subject: Subject) -> Outcome:
@@ -120,21 +122,39 @@ def _if_frozen(sample: Sample) -> str:
 
 
 def _across_seeds(sample: Sample, drops: bool) -> list[Counts]:
-    """Signs of each seed against those of the next; every seed is in one pair only."""
+    """What each draw has in common with the next: those of even seeds first, then those of odd ones.
+
+    Within each of the two every seed is in one pair only.
+    """
     if sample.first.universe is not None:
         return []
-    even, odd = sample.signs[:-1:2], sample.signs[1::2]
+    return [
+        counts
+        for first in (0, 1)
+        for counts in _next_to(sample, drops, slice(first, -1, 2), slice(first + 1, None, 2))
+    ]
+
+
+def _next_to(sample: Sample, drops: bool, these: slice, following: slice) -> list[Counts]:
+    one, other = sample.signs[these], sample.signs[following]
     columns = range(len(sample.positions))
     places = [(i, j) for i in columns for j in columns]
     if drops:
-        hits = np.array([np.count_nonzero(even[:, i] & odd[:, j]) for i, j in places])
+        hits = np.array([np.count_nonzero(one[:, i] & other[:, j]) for i, j in places])
         chance, event = 1 / sample.first.rescale**2, "the first is kept and so is the second in the next seed"
     else:
-        hits = np.array([np.count_nonzero(even[:, i] == odd[:, j]) for i, j in places])
+        hits = np.array([np.count_nonzero(one[:, i] == other[:, j]) for i, j in places])
         chance, event = HALF, "the sign of the first equals that of the second in the next seed"
-    return [
-        Counts(places, hits, np.full(hits.shape, len(odd)), chance, event + ", in {hits} of {total} seeds")
-    ]
+    words = event + ", in {hits} of {total} seeds"
+    found = [Counts(places, hits, np.full(hits.shape, len(other)), chance, words)]
+    declared, pairs = probabilities(sample.first, sample.positions), _pairs(sample)
+    if not drops and declared:
+        met = _same_cells(sample, pairs)
+        hits = np.count_nonzero(met[these] & met[following], axis=0)
+        chances = [p * p for p in declared.values()]
+        event = "they share a cell in {hits} of {total} seeds and in the next one too"
+        found.append(Counts(pairs, hits, np.full(hits.shape, len(other)), chances, event))
+    return found
 
 
 def _kept(sample: Sample) -> Counts:

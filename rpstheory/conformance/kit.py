@@ -30,9 +30,9 @@ _LAWS = (
     chance.VARIANCE,
     chance.SIGNS,
     chance.SIGNS_AND_CELLS,
-    chance.SEEDS,
     structure.LOAD,
     chance.COLLISIONS,
+    chance.SEEDS,
     structure.PARETO,
     training.TRAINING,
 )

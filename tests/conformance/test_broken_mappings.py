@@ -496,6 +496,30 @@ class SeedPlusPosition(Free):
         self.key = seed
 
 
+class HalfOfTheSeed(Laps):
+    """The draw of an odd seed is that of the next."""
+
+    def __init__(self, n, m, seed):
+        super().__init__(n, m, (seed + 1) // 2)
+
+
+class CellsOfHalfTheSeed(Laps):
+    """Signs of the seed, cells of half the seed."""
+
+    def cells_of(self, place):
+        return Laps(self.n, self.m, self.seed // 2).cells_of(place)
+
+
+class IgnoresABitOfTheSeed(Laps):
+    def __init__(self, n, m, seed):
+        super().__init__(n, m, seed & ~(1 << 40))
+
+
+class SeedAsAFloat(Laps):
+    def __init__(self, n, m, seed):
+        super().__init__(n, m, int(float(seed)))
+
+
 class KeepsTheFirst(Subset):
     def draw(self, n, m, chance):
         return (np.arange(n) < m).astype(np.int64)
@@ -594,6 +618,10 @@ CAUGHT = [
     (FirstSignTellsItsCell, "signs-and-cells", 1, 2),
     (ShiftsLeanToZero, "collisions", 11, 2),
     (SeedPlusPosition, "seeds", 2, 1),
+    (HalfOfTheSeed, "seeds", 1, 1),
+    (CellsOfHalfTheSeed, "seeds", 11, 2),
+    (IgnoresABitOfTheSeed, "seeds", 1000, 300),
+    (SeedAsAFloat, "seeds", 1000, 300),
     (KeepsAllInName, "pareto", 2, 1),
     (broken.NoSigns, "unbiased", 2, 1),
     (broken.SignsOfCells, "unbiased", 2, 1),
