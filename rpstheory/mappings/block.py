@@ -95,6 +95,7 @@ class Block(AbstractSharing):
 
     def collision_sum(self, a: Any, b: Any) -> Any:
         r"""$\sum_{i \ne j} p_{ij} a_i b_j$ over the last axis, O(n); see :class:`AbstractSharing`."""
+        a, b = self._row(a), self._row(b)
         blocks_a, blocks_b = self._blocks(a), self._blocks(b)
         if self.chunks == 1:
             return (a * b)[..., 0] * 0

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from rpstheory.backend import positions
+from rpstheory.backend import array_of, positions
+from rpstheory.errors import KindError, ShapeError
 from rpstheory.hashing import START_STREAM, Signs, Uniform
 from rpstheory.mappings.base import AbstractMapping, check_count, check_seed
 
@@ -92,25 +93,46 @@ class AbstractSharing(AbstractMapping):
         return self._sign(positions(i, self.n))
 
     def collision_probability(self, i: int, j: int) -> Fraction:
-        """Probability that weights i != j share a cell, for ideal starts. Source: claim 2."""
-        (chunk, offset), (other, place) = self.chunk_and_offset(i), self.chunk_and_offset(j)
+        """Probability that weights i != j share a cell, for ideal starts. Source: claim 2.
+
+        Raises:
+            KindError: If a position is not an integer.
+            ArgumentError: If it is outside 0..n-1.
+        """
+        (chunk, offset), (other, place) = (self.chunk_and_offset(positions(k, self.n)) for k in (i, j))
         return Fraction(0) if chunk == other else self._meeting(offset - place)
 
     def collision_sum(self, a: Any, b: Any) -> Any:
         r"""$\sum_{i \ne j} p_{ij} a_i b_j$ over the last axis, in O(n).
 
         Args:
-            a: One number per weight, (…, n): float64 or objects (``Fraction``).
+            a: One number per weight, (…, n): floats, objects (``Fraction``), or integers, taken as float64.
             b: The same shape.
 
         Returns:
             (…): exact for objects. Exactly 0 when there is one chunk.
+
+        Raises:
+            ShapeError: If a or b does not have n entries.
+            KindError: If they are no real numbers.
         """
+        a, b = self._row(a), self._row(b)
         return pairs_across(self.chunk_sums(a), self.chunk_sums(b)) / self.m
 
     def chunk_sums(self, a: Any) -> Any:
         """Sum over each chunk, (…, n) → (…, chunks)."""
         return np.add.reduceat(a, np.arange(0, self.n, self.chunk_length), axis=-1)
+
+    def _row(self, a: Any) -> Any:
+        row = np.asarray(array_of("collision_sum", a))
+        if row.dtype.kind not in "iubfO":
+            raise KindError(f"collision_sum: data of dtype {row.dtype} came; pass real numbers")
+        if row.ndim < 1 or row.shape[-1] != self.n:
+            raise ShapeError(
+                f"collision_sum: an array of shape {row.shape} came, the mapping has n={self.n} weights; "
+                "pass one value per weight on the last axis"
+            )
+        return row.astype(np.float64) if row.dtype.kind in "iub" else row
 
     def _meeting(self, distance: int) -> Fraction:
         return Fraction(1, self.m)

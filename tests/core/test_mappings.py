@@ -889,3 +889,29 @@ def test_abstract_mappings_are_never_built(kind):
 def test_mapping_of_one_weight_into_one_cell_is_the_identity_up_to_a_sign():
     for mapping in (*sharing(1, 1), KeepExact(1, 1, 0), KeepBernoulli(1, 1, 0), Top([1], 1)):
         assert compress(mapping, [5]).tolist() in ([5], [-5])
+
+
+SHARED = (Fold(5, 3, 0), Hashed(5, 3, 0), Block(5, 3, 0, block=2))
+
+
+@pytest.mark.parametrize("mapping", SHARED, ids=repr)
+def test_chance_to_meet_is_asked_of_positions_of_the_mapping(mapping):
+    for i, j in ((0, 5), (-1, 0)):
+        with pytest.raises(ArgumentError, match=r"position: .* is outside 0\.\.4; the mapping has 5 weights"):
+            mapping.collision_probability(i, j)
+    with pytest.raises(KindError):
+        mapping.collision_probability(0.5, 1)
+
+
+@pytest.mark.parametrize("mapping", SHARED, ids=repr)
+def test_sums_over_pairs_that_meet_take_one_number_per_weight(mapping):
+    row = [2, 3, 5, 7, 11]
+    wanted = mapping.collision_sum(np.array(row, float), np.array(row, float))
+    assert mapping.collision_sum(row, np.array(row)) == wanted
+    big = np.full(5, 2**62)
+    assert mapping.collision_sum(big, big) == mapping.collision_sum(big.astype(float), big.astype(float))
+    for short in (np.ones(4), np.ones(6), 1.0):
+        with pytest.raises(ShapeError, match=r"collision_sum: an array of shape .* the mapping has n=5"):
+            mapping.collision_sum(np.ones(5), short)
+    with pytest.raises(KindError, match="collision_sum: data of dtype <U1 came; pass real numbers"):
+        mapping.collision_sum(["a"] * 5, np.ones(5))
