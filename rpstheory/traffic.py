@@ -15,12 +15,11 @@ import numpy as np
 
 from rpstheory.closed_form import pairs_in_different_laps
 from rpstheory.errors import ArgumentError
+from rpstheory.mappings import Fold
 from rpstheory.mappings.base import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rpstheory.mappings import Fold
 
 MOST_RUNS = 4
 MOST_RUNS_AS_SET = 3
@@ -153,7 +152,7 @@ def runs(mapping: Fold, first: int, length: int) -> list[tuple[int, int]]:
 
     Raises:
         KindError: If a size is not a whole number.
-        ArgumentError: If the weights are not in the mapping or more than m.
+        ArgumentError: If the mapping is not a fold, or the weights are not in it or more than m.
 
     Example:
         >>> from rpstheory import Fold
@@ -162,8 +161,11 @@ def runs(mapping: Fold, first: int, length: int) -> list[tuple[int, int]]:
 
     Source: claim 10.
     """
-    length = check_count("runs", "length", length, high=mapping.m)
-    first = check_count("runs", "first", first, low=0, high=mapping.n - length)
+    if not isinstance(mapping, Fold):
+        raise ArgumentError(f"runs: {type(mapping).__name__} came; laps of m are those of Fold; pass one")
+    length = check_count("runs", "length", length, high=mapping.m, why="more would begin a third lap")
+    last = f"{length} weights from there must be among the {mapping.n}"
+    first = check_count("runs", "first", first, low=0, high=mapping.n - length, why=last)
     found: list[tuple[int, int]] = []
     while length:
         cell = mapping.cell(first)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpstheory import Fold, load
+from rpstheory import Fold, Hashed, load
 from rpstheory.claims.c09_load import ModuleFold, UnusedShare, loads
 from rpstheory.errors import ArgumentError, KindError
 from rpstheory.kernels.reference import draw_many
@@ -309,10 +309,17 @@ def test_sizes_must_be_whole_and_positive(call):
 
 
 def test_a_run_of_weights_is_at_most_a_lap():
-    with pytest.raises(ArgumentError, match="length=9 came; at most 8 is possible"):
+    with pytest.raises(ArgumentError, match="length=9 came; at most 8 is possible: more would begin a third"):
         runs(Fold(20, 8, 0), 0, 9)
-    with pytest.raises(ArgumentError, match="first=13 came; at most 12 is possible"):
+    with pytest.raises(
+        ArgumentError, match="first=13 came; at most 12 .*: 8 weights from there must be amon"
+    ):
         runs(Fold(20, 8, 0), 13, 8)
+
+
+def test_runs_are_those_of_a_fold():
+    with pytest.raises(ArgumentError, match="^runs: Hashed came; laps of m are those of Fold"):
+        runs(Hashed(20, 8, 0), 0, 5)
 
 
 @pytest.mark.parametrize(
