@@ -185,13 +185,16 @@ CLAIM = Claim(
     name="optimality",
     title="Fold is optimal",
     statement=(
-        "Among random maps with one signed cell per weight, none has a smaller worst norm variance than "
-        "fold when m | n (in a uniformly random order, for every n). Among all unbiased random linear "
+        "Among unbiased random maps with one signed cell per weight, none has a smaller worst norm variance "
+        "than fold when m | n (in a uniformly random order, for every n). Among all unbiased random linear "
         "maps to R^m, dense ones too, the mean over the unit sphere is at least 2(n-m)/(m(n+2)); fold "
         "with m | n attains it and its worst case is only (1 + 2/n) times that, pruning's n/2 times "
         "fold's. The bound is attained iff S S' = (n/m) I in every draw: fold, exact pruning, Haar."
     ),
-    assumptions=("m divides n for fold's optimality in a given order",),
+    assumptions=(
+        "m divides n for fold's optimality in a given order",
+        "all maps compared are unbiased, E |Sx|^2 = |x|^2 for every x: a map that is fixed has no variance",
+    ),
     formula=r"E_x\,Var\,|Sx|^2 \geq \frac{2(n-m)}{m(n+2)},\quad =\ \mathrm{iff}\ S S^T = \frac{n}{m} I",
     source="derived here",
     footing="proved for the shipped hash",
