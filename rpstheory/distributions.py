@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
 
-from rpstheory.errors import ArgumentError, DataError, ShapeError
+from rpstheory.backend import array_of
+from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 from rpstheory.mappings.base import check_count
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Family = Literal["gaussian", "uniform", "student-t", "laplace", "rademacher"]
 FREEDOM = 12  # of student-t: the 8th moment exists, so a measured variance has a standard error
+LEAST_SIZE, MOST_SIZE = 1e-60, 1e60
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Independent(AbstractDistribution):
         Raises:
             ArgumentError: If a scale is not finite, there is none, or the family is unknown.
             ShapeError: If x and y differ in length.
+            DataError: If products of four scales leave float64.
         """
         kurtosis(self.family)
         others = self.scales if self.others is None else self.others
@@ -84,6 +87,7 @@ class Independent(AbstractDistribution):
             )
         if not self.scales or not np.isfinite([*self.scales, *others]).all():
             raise ArgumentError("Independent: scales are empty or not finite; pass finite numbers")
+        _check_unit("Independent", self.scales, others)
 
     @property
     def n(self) -> int:
@@ -214,6 +218,25 @@ class Fixed(AbstractDistribution):
     x: Any
     y: Any
 
+    def __post_init__(self) -> None:
+        """Check the vectors.
+
+        Raises:
+            KindError: If they are not real.
+            ShapeError: If they are not two rows of one length.
+            DataError: If they hold nan or inf, or products of four entries leave float64.
+        """
+        x, y = (np.asarray(array_of("Fixed", row)) for row in (self.x, self.y))
+        if x.ndim != 1 or not x.size or x.shape != y.shape:
+            raise ShapeError(
+                f"Fixed: arrays of shape {x.shape} and {y.shape} came; pass two vectors of one length"
+            )
+        if not all(row.dtype.kind in "iuf" for row in (x, y)):
+            raise KindError(f"Fixed: data of dtype {x.dtype} and {y.dtype} came; pass floats or integers")
+        if not (np.isfinite(x).all() and np.isfinite(y).all()):
+            raise DataError("Fixed: nan or inf came; pass finite numbers")
+        _check_unit("Fixed", x, y)
+
     @property
     def n(self) -> int:
         """Entries of each vector."""
@@ -248,13 +271,14 @@ class Rows(AbstractDistribution):
         """Check the rows.
 
         Raises:
-            DataError: If they are not a matrix of finite real numbers.
+            DataError: If they are not a matrix of finite real numbers, or products of four leave float64.
         """
         rows = self.rows
         if not isinstance(rows, np.ndarray) or rows.ndim != 2 or rows.dtype.kind != "f":
             raise DataError("Rows: a NumPy matrix (N, n) of floats is needed; convert it first")
         if not rows.size or not np.isfinite(rows).all():
             raise DataError("Rows: no rows, nan or inf came; pass finite numbers")
+        _check_unit("Rows", rows)
 
     @property
     def n(self) -> int:
@@ -330,6 +354,16 @@ def power_law(n: int, exponent: float) -> tuple[float, ...]:
     if n < 1:
         raise DataError(f"power_law: n={n} came; at least one entry is needed")
     return tuple(float(i) ** (-exponent / 2) for i in range(1, n + 1))
+
+
+def _check_unit(owner: str, *vectors: Any) -> None:
+    for vector in vectors:
+        largest = float(np.abs(np.asarray(vector, dtype=np.float64)).max())
+        if largest != 0 and not LEAST_SIZE <= largest <= MOST_SIZE:
+            raise DataError(
+                f"{owner}: the largest entry is {largest:.3g}; products of four have to fit into floats, so "
+                f"that it lies in {LEAST_SIZE:.0e}..{MOST_SIZE:.0e}; change the units"
+            )
 
 
 def _check_pairs(owner: str, length: int, correlation: float) -> None:
