@@ -60,6 +60,21 @@ def as_vector(owner: str, x: Any, n: int) -> Any:
     return row
 
 
+def as_symmetric(owner: str, what: str, matrix: Any, n: int) -> Any:
+    """``matrix`` (n, n) as of :func:`as_vector`, symmetric to 10^-9 of its largest entry.
+
+    Raises:
+        ShapeError: If it has another shape.
+        DataError: If it is not symmetric.
+    """
+    square = as_vector(owner, matrix, n)
+    if square.shape != (n, n):
+        raise ShapeError(f"{owner}: a matrix of shape {square.shape} came; ({n}, {n}) is needed; pass {what}")
+    if (abs(square - square.T) * 10**9 > abs(square).max()).any():
+        raise DataError(f"{owner}: the matrix is not symmetric; pass {what}")
+    return square
+
+
 def as_floats(owner: str, row: Any) -> NDArray[np.float64]:
     """What :func:`as_vector` gave, as float64.
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rpstheory.closed_form import as_floats, as_vector
+from rpstheory.closed_form import as_floats, as_symmetric, as_vector
 from rpstheory.errors import DataError, KindError, ShapeError
 from rpstheory.mappings import (
     AbstractKeep,
@@ -257,7 +257,7 @@ def penalty_matrix(mapping: AbstractMapping, gram: Any) -> Any:
     Source: claim 11; enumerated in tests/core/test_linear_model.py.
     """
     n = mapping.n
-    matrix = _symmetric("penalty_matrix", gram, n)
+    matrix = as_symmetric("penalty_matrix", "X'X", gram, n)
     exact = matrix.dtype == object
     own = np.diag(np.diag(matrix))
     if isinstance(mapping, AbstractKeep):
@@ -290,7 +290,7 @@ def ridge_weights(gram: Any, penalty: Any, xty: Any) -> Any:
     Source: claim 11.
     """
     pull = np.asarray(as_vector("ridge_weights", xty, len(gram)), dtype=np.float64)
-    total = sum(_symmetric("ridge_weights", part, len(gram)) for part in (gram, penalty))
+    total = sum(as_symmetric("ridge_weights", "X'X", part, len(gram)) for part in (gram, penalty))
     return np.linalg.lstsq(np.asarray(total, dtype=np.float64), pull, rcond=None)[0]
 
 
@@ -400,7 +400,7 @@ def _others(mapping: AbstractMapping, cell: Any, values: Any) -> Any:
 
 def _elsewhere(values: Any) -> Any:
     """Sum of all other entries, for each entry; no cancellation for entries of one sign."""
-    before, after = np.zeros_like(values), np.zeros_like(values)
+    before, after = values * 0, values * 0  # zeros of their kind, Fractions too
     before[1:] = np.add.accumulate(values[:-1])
     after[:-1] = np.add.accumulate(values[:0:-1])[::-1]
     return before + after
@@ -420,16 +420,6 @@ def _identity(n: int, exact: bool) -> Any:
     if not exact:
         return np.eye(n)
     return np.array([[Fraction(int(i == j)) for j in range(n)] for i in range(n)], dtype=object)
-
-
-def _symmetric(owner: str, matrix: Any, n: int) -> Any:
-    square = as_vector(owner, matrix, n)
-    if square.shape != (n, n):
-        raise ShapeError(f"{owner}: a matrix of shape {square.shape} came; ({n}, {n}) is needed; pass X'X")
-    largest = abs(square).max()
-    if (abs(square - square.T) > 1e-9 * float(largest)).any():
-        raise DataError(f"{owner}: the matrix is not symmetric; pass X'X")
-    return square
 
 
 def _number(value: Any) -> Any:

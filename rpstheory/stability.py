@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from rpstheory.closed_form import as_vector
+from rpstheory.closed_form import as_floats, as_symmetric, as_vector
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rpstheory.mappings import AbstractMapping
 
 Scaler = Literal["gamma", "v1", "none"]
+CURE = "change the units, or pass int or Fraction"
 
 
 def effective_scaler(mapping: AbstractMapping, scales: Vector, scaler: Scaler = "gamma") -> Any:
@@ -48,7 +49,7 @@ def effective_scaler(mapping: AbstractMapping, scales: Vector, scaler: Scaler = 
     Raises:
         ShapeError: If there is not one scale per weight.
         KindError: If the scales are not real numbers.
-        DataError: If they hold nan or inf.
+        DataError: If they hold nan or inf, or their squares leave float64.
         ArgumentError: If one of them is not positive, or the scaler is unknown.
 
     Example:
@@ -96,7 +97,7 @@ def stability_range(
     Raises:
         ShapeError: If there is not one scale per weight.
         KindError: If scales, L or mu are not real numbers.
-        DataError: If the scales hold nan or inf.
+        DataError: If the scales hold nan or inf, or their squares or the end leave float64.
         ArgumentError: If a number is out of range or the scaler unknown.
 
     Example:
@@ -138,7 +139,7 @@ def heavy_ball_range(
     Raises:
         ShapeError: If there is not one scale per weight.
         KindError: If scales, L or mu are not real numbers.
-        DataError: If the scales hold nan or inf.
+        DataError: If the scales hold nan or inf, or their squares or the end leave float64.
         ArgumentError: If a number is out of range or the scaler unknown.
 
     Source: claim 13; Zavriev & Kostyuk 1993. The cycle: Lessard, Recht & Packard 2016.
@@ -175,21 +176,22 @@ def quadratic_threshold(
 
     Raises:
         ShapeError: If the scales or the Hessian do not have n entries a side.
-        KindError: If scales or mu are not real numbers.
-        DataError: If the scales hold nan or inf, or the Hessian is not finite and symmetric.
+        KindError: If scales, Hessian or mu are not real numbers.
+        DataError: If the scales hold nan or inf or their squares leave float64, or the Hessian is not finite,
+            symmetric and positive semidefinite to 10^-9 of its norm.
         ArgumentError: If a number is out of range or the scaler unknown.
 
     Source: claim 13.
     """
     owner = "quadratic_threshold"
-    h = np.asarray(hessian, dtype=np.float64)
     n = mapping.n
-    if h.shape != (n, n):
-        raise ShapeError(
-            f"{owner}: a Hessian of shape {h.shape} came, the mapping has n={n} weights; pass ({n}, {n})"
+    h = as_floats(owner, as_symmetric(owner, "the Hessian", hessian, n))
+    curvatures = np.linalg.eigvalsh(h)
+    if curvatures[0] < -1e-9 * np.abs(curvatures).max():
+        raise DataError(
+            f"{owner}: the Hessian has the eigenvalue {curvatures[0]:.3g}, along which every step diverges; "
+            "pass a positive semidefinite one"
         )
-    if not (np.isfinite(h).all() and np.allclose(h, h.T)):
-        raise DataError(f"{owner}: the Hessian is not finite and symmetric; pass a real Hessian")
     limit = float(_limit(owner, momentum, nesterov))
     place = np.arange(n)
     cell = mapping.cell(place)
@@ -215,8 +217,13 @@ def _upper(
     divisor = _divisor(owner, mapping, cell, scale, scaler)
     if not cell.size:
         return inf
-    upper = limit / (curvature * (gamma / divisor)[cell].max())
-    return upper if isinstance(upper, Fraction) else float(upper)
+    with np.errstate(all="ignore"):
+        upper = limit / (curvature * (gamma / divisor)[cell].max())
+    if isinstance(upper, Fraction):
+        return upper
+    if not 0 < upper < inf:
+        raise DataError(f"{owner}: the upper end leaves the range of float64; {CURE}")
+    return float(upper)
 
 
 def _used(owner: str, mapping: AbstractMapping, scales: Vector) -> tuple[Any, Any]:
@@ -245,9 +252,12 @@ def _divisor(owner: str, mapping: AbstractMapping, cell: Any, scale: Any, scaler
         return divisor
     used, number = np.unique(cell, return_inverse=True)
     total = np.zeros(used.size, dtype=scale.dtype)
-    np.add.at(total, number, scale * scale if scaler == "gamma" else scale)
-    if scaler == "v1":
-        total = total * total / np.bincount(number).astype(scale.dtype)
+    with np.errstate(over="ignore", under="ignore"):
+        np.add.at(total, number, scale * scale if scaler == "gamma" else scale)
+        if scaler == "v1":
+            total = total * total / np.bincount(number).astype(scale.dtype)
+    if total.dtype != object and not ((total >= np.finfo(np.float64).tiny) & (total < inf)).all():
+        raise DataError(f"{owner}: squares of the scales leave the range of float64; {CURE}")
     divisor[used] = total
     return divisor
 

@@ -374,6 +374,12 @@ def test_ridge_weights_attain_the_ridge_value():
     assert attained == pytest.approx(ridge_value(gram, penalty, pull, energy), abs=1e-12 * energy)
 
 
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_ridge_bound_of_exact_numbers_is_exact_where_nothing_is_elsewhere_too(n):
+    found = ridge_bound(Fold(n, 3, 0), [Fraction(1, 3)] * n, [1, 2, 3, 4, 5][:n], [0, 1, 1, 1, 1][:n])
+    assert type(found) is Fraction
+
+
 def test_ridge_bound_is_the_ridge_value_of_uncorrelated_features():
     s, w = np.array([3.0, 0.0, 1.0, 0.25, 2.0]), np.array([1.0, 2.0, -1.0, 4.0, 0.5])
     for mapping in (Fold(5, 2, 0), Hashed(5, 3, 0), Block(5, 3, 0, block=2), KeepExact(5, 2, 0)):

@@ -274,12 +274,36 @@ def test_momentum_must_be_below_one(function, bad):
         function(Fold(2, 2, 0), [1, 1], 1, momentum=bad)
 
 
-def test_the_hessian_must_be_square_of_the_mappings_size():
-    with pytest.raises(ShapeError, match=r"a Hessian of shape \(3, 3\) came, the mapping has n=2"):
-        quadratic_threshold(Fold(2, 2, 0), [1, 1], np.eye(3))
+@pytest.mark.parametrize(
+    ("error", "hessian", "message"),
+    [
+        (ShapeError, np.eye(3), r"an array of shape \(3, 3\) came, the mapping has n=2"),
+        (ShapeError, np.ones((3, 2)), r"a matrix of shape \(3, 2\) came; \(2, 2\) is needed; pass the Hess"),
+        (DataError, [[1.0, 2.0], [0.0, 1.0]], "the matrix is not symmetric; pass the Hessian"),
+        (DataError, [[1e-9, 5e-9], [0.0, 1e-9]], "the matrix is not symmetric; pass the Hessian"),
+        (DataError, [[1.0, inf], [inf, 1.0]], "the data hold nan or inf"),
+        (DataError, [[1e-9, 0.0], [0.0, -1e-9]], "the Hessian has the eigenvalue -1e-09, along which every"),
+        (KindError, [[1j, 0], [0, 1]], "data of dtype complex128 came; pass real numbers"),
+    ],
+)
+def test_the_hessian_must_be_real_symmetric_and_positive_semidefinite(error, hessian, message):
+    with pytest.raises(error, match=f"^quadratic_threshold: {message}"):
+        quadratic_threshold(Fold(2, 2, 0), [1, 1], hessian)
 
 
-@pytest.mark.parametrize("bad", [[[1, 2], [0, 1]], [[1, inf], [inf, 1]]])
-def test_the_hessian_must_be_finite_and_symmetric(bad):
-    with pytest.raises(DataError, match="the Hessian is not finite and symmetric"):
-        quadratic_threshold(Fold(2, 2, 0), [1, 1], np.array(bad))
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_scales_whose_squares_are_no_floats_are_refused(size):
+    for scaler in ("gamma", "v1"):
+        with pytest.raises(DataError, match="^effective_scaler: squares of the scales leave the range of fl"):
+            effective_scaler(Fold(4, 2, 0), [size] * 4, scaler)
+        with pytest.raises(DataError, match="^stability_range: squares of the scales leave the range of flo"):
+            stability_range(Fold(4, 2, 0), [size] * 4, 1, scaler)
+    assert effective_scaler(Fold(4, 2, 0), [size] * 4, "none").tolist() == [1.0, 1.0]
+    assert effective_scaler(Fold(4, 2, 0), [Fraction(size)] * 4).tolist() == [2 * Fraction(size) ** 2] * 2
+
+
+@pytest.mark.parametrize("function", [stability_range, heavy_ball_range])
+@pytest.mark.parametrize(("size", "smoothness"), [(1.0, 5e-324), (1e-100, 1e-200), (1e140, 1e100)])
+def test_an_end_that_is_no_float_is_refused(function, size, smoothness):
+    with pytest.raises(DataError, match=f"^{function.__name__}: the upper end leaves the range of float64"):
+        function(Fold(2, 2, 0), [size] * 2, smoothness, "none")
