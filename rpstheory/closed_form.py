@@ -21,6 +21,7 @@ from rpstheory.backend import array_of
 from rpstheory.distributions import AbstractDistribution, Rows
 from rpstheory.errors import ArgumentError, DataError, KindError, ShapeError
 from rpstheory.mappings import AbstractMapping, AbstractSharing, KeepBernoulli, KeepExact, Top
+from rpstheory.mappings.base import check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +31,14 @@ if TYPE_CHECKING:
     Vector = Sequence[int] | Sequence[Fraction] | Sequence[float] | NDArray[Any]
 
 
-def as_vector(owner: str, x: Any, n: int) -> Any:
+def as_vector(owner: str, x: Any, n: int, among: str = "the mapping has n={n} weights") -> Any:
     """``x`` as float64 (…, n), or as objects when it is a sequence of int or Fraction.
+
+    Args:
+        owner: Who asks.
+        x: What came.
+        n: Entries needed.
+        among: Why so many, in words.
 
     Raises:
         ShapeError: If its last axis does not have n entries.
@@ -54,20 +61,22 @@ def as_vector(owner: str, x: Any, n: int) -> Any:
                 raise DataError(f"{owner}: the data hold nan or inf; pass finite numbers")
     if row.ndim < 1 or row.shape[-1] != n:
         raise ShapeError(
-            f"{owner}: an array of shape {row.shape} came, the mapping has n={n} weights; "
+            f"{owner}: an array of shape {row.shape} came, {among.format(n=n)}; "
             "pass one value per weight on the last axis"
         )
     return row
 
 
-def as_symmetric(owner: str, what: str, matrix: Any, n: int) -> Any:
+def as_symmetric(
+    owner: str, what: str, matrix: Any, n: int, among: str = "the mapping has n={n} weights"
+) -> Any:
     """``matrix`` (n, n) as of :func:`as_vector`, symmetric to 10^-9 of its largest entry.
 
     Raises:
         ShapeError: If it has another shape.
         DataError: If it is not symmetric.
     """
-    square = as_vector(owner, matrix, n)
+    square = as_vector(owner, matrix, n, among)
     if square.shape != (n, n):
         raise ShapeError(f"{owner}: a matrix of shape {square.shape} came; ({n}, {n}) is needed; pass {what}")
     if (abs(square - square.T) * 10**9 > abs(square).max()).any():
@@ -282,7 +291,13 @@ def worst_case_variance(mapping: AbstractMapping) -> Fraction:
 
 
 def lap_sizes(n: int, m: int) -> list[int]:
-    """Sizes of the laps of n weights over m cells; the last may be ragged."""
+    """Sizes of the laps of n weights over m cells; the last may be ragged.
+
+    Raises:
+        KindError: If a size is not a whole number.
+        ArgumentError: If a size is below 1.
+    """
+    n, m = check_count("lap_sizes", "n", n), check_count("lap_sizes", "m", m)
     full, rest = divmod(n, m)
     return [m] * full + ([rest] if rest else [])
 
@@ -296,8 +311,10 @@ def raggedness(n: int, m: int) -> Fraction:
     """rho = D / (n (n-m)) for n > m: 1 iff m divides n, always below 2.
 
     Raises:
-        ArgumentError: If n <= m, where it is not defined.
+        KindError: If a size is not a whole number.
+        ArgumentError: If a size is below 1, or n <= m, where it is not defined.
     """
+    n, m = check_count("raggedness", "n", n), check_count("raggedness", "m", m)
     if n <= m:
         raise ArgumentError(f"raggedness: n={n} <= m={m} came; it is defined for n > m only")
     return Fraction(pairs_in_different_laps(n, m), n * (n - m))

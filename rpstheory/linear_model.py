@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import log
+from math import isfinite, log
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rpstheory.backend import array_of
 from rpstheory.closed_form import as_floats, as_symmetric, as_vector
 from rpstheory.errors import DataError, KindError, ShapeError
 from rpstheory.mappings import (
@@ -285,12 +287,16 @@ def ridge_weights(gram: Any, penalty: Any, xty: Any) -> Any:
 
     Raises:
         ShapeError: If the sizes differ.
+        KindError: If something is not real.
         DataError: If a matrix is not symmetric, or something holds nan or inf.
 
     Source: claim 11.
     """
-    pull = np.asarray(as_vector("ridge_weights", xty, len(gram)), dtype=np.float64)
-    total = sum(as_symmetric("ridge_weights", "X'X", part, len(gram)) for part in (gram, penalty))
+    pull = _pull("ridge_weights", xty)
+    total = sum(
+        as_symmetric("ridge_weights", name, part, pull.size, "X'y has {n} entries")
+        for name, part in (("X'X", gram), ("Q", penalty))
+    )
     return np.linalg.lstsq(np.asarray(total, dtype=np.float64), pull, rcond=None)[0]
 
 
@@ -311,7 +317,8 @@ def ridge_value(gram: Any, penalty: Any, xty: Any, yty: float) -> float:
 
     Raises:
         ShapeError: If the sizes differ.
-        DataError: If a matrix is not symmetric, or something holds nan or inf.
+        KindError: If something is not real.
+        DataError: If a matrix is not symmetric, or something holds nan or inf, or ``yty`` is negative.
 
     Example:
         >>> ridge_value(np.eye(2), 3 * np.eye(2), np.array([1.0, 1.0]), 2.0)
@@ -319,7 +326,12 @@ def ridge_value(gram: Any, penalty: Any, xty: Any, yty: float) -> float:
 
     Source: claim 11.
     """
-    pull = np.asarray(xty, dtype=np.float64)
+    came: Any = yty
+    if not isinstance(came, Real):
+        raise KindError(f"ridge_value: yty={came!r} came; a number is needed; pass |y|^2")
+    if not (yty >= 0 and isfinite(yty)):
+        raise DataError(f"ridge_value: yty={yty} came; a finite number >= 0 is needed; pass |y|^2")
+    pull = _pull("ridge_value", xty)
     return float(yty - pull @ ridge_weights(gram, penalty, pull))
 
 
@@ -404,6 +416,13 @@ def _elsewhere(values: Any) -> Any:
     before[1:] = np.add.accumulate(values[:-1])
     after[:-1] = np.add.accumulate(values[:0:-1])[::-1]
     return before + after
+
+
+def _pull(owner: str, xty: Any) -> Any:
+    shape = np.shape(array_of(owner, xty))
+    if len(shape) != 1:
+        raise ShapeError(f"{owner}: X'y of shape {shape} came; pass one row, (n,)")
+    return as_floats(owner, as_vector(owner, xty, *shape))
 
 
 def _collision_law(owner: str, mapping: AbstractMapping) -> Any:

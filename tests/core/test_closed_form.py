@@ -634,6 +634,15 @@ def test_raggedness_refuses_a_bank_with_room_for_every_weight(n, spare):
 
 # -------------------------------------------------------------------------------- bad input
 
+
+@pytest.mark.parametrize("count", [lap_sizes, pairs_in_different_laps, raggedness])
+def test_laps_are_of_whole_sizes_from_one_on(count):
+    with pytest.raises(ArgumentError, match="m=0 came; at least 1 is needed"):
+        count(5, 0)
+    with pytest.raises(KindError, match=r"n=2\.5 came; a whole number is needed"):
+        count(2.5, 1)
+
+
 FOLD = Fold(3, 2, 0)
 BAD_DATA = [
     (DataError, [1.0, 2.0, float("nan")], "the data hold nan or inf; pass finite numbers"),

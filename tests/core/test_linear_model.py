@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import combinations, product
 
 import numpy as np
@@ -438,3 +439,28 @@ def test_a_gram_matrix_of_the_wrong_shape_is_named():
 def test_a_gram_matrix_that_is_not_symmetric_is_refused():
     with pytest.raises(DataError, match="not symmetric; pass X'X"):
         penalty_matrix(Fold(2, 1, 0), np.array([[1.0, 2.0], [0.0, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "message"),
+    [
+        (ShapeError, (np.eye(3), np.eye(3), [1.0, 2.0]), r"shape \(3, 3\) came, X'y has 2 entries"),
+        (ShapeError, (np.eye(2), np.ones(2), [1.0, 2.0]), r"a matrix of shape \(2,\) came; .*; pass Q"),
+        (ShapeError, (4, np.eye(2), [1.0, 2.0]), r"shape \(\) came, X'y has 2 entries"),
+        (ShapeError, (np.eye(2), np.eye(2), 3.0), r"X'y of shape \(\) came; pass one row"),
+        (KindError, (np.eye(2), np.eye(2), ["a", "b"]), "data of dtype <U1 came"),
+    ],
+)
+def test_ridge_says_which_of_its_arguments_does_not_fit(error, arguments, message):
+    for ask in (partial(ridge_weights, *arguments), partial(ridge_value, *arguments, 1.0)):
+        with pytest.raises(error, match=message):
+            ask()
+
+
+@pytest.mark.parametrize(
+    ("error", "yty"),
+    [(DataError, float("nan")), (DataError, -1.0), (DataError, float("inf")), (KindError, "a")],
+)
+def test_the_square_of_y_is_a_finite_number(error, yty):
+    with pytest.raises(error, match=r"ridge_value: yty=.* came; .* is needed; pass \|y\|\^2"):
+        ridge_value(np.eye(2), np.eye(2), [1.0, 2.0], yty)
