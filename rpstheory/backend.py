@@ -108,7 +108,7 @@ def arange_like(count: int, array: Any) -> Any:
 
 
 def scatter_add(values: Any, cells: Any, size: int) -> Any:
-    """Sum ``values`` (…, n) into ``size`` cells along the last axis, exactly on integers.
+    """Sum ``values`` (…, n) into ``size`` cells along the last axis, exactly on integers whose sums fit.
 
     Objects (``fractions.Fraction``) are summed as they are. On torch and CuPy the sum of floats may
     depend on the order of additions; integers never do.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Collection
 from math import frexp, isfinite
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from rpstheory.claim import Pair, Setting
 from rpstheory.distributions import Family, power_law, standardised
-from rpstheory.errors import ArgumentError, DataError
+from rpstheory.errors import ArgumentError, DataError, KindError
+from rpstheory.mappings.base import check_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +29,7 @@ NAMES = ("digits", *FAMILIES)
 SYNTHETIC_ROWS, SYNTHETIC_LENGTH = 512, 64
 
 
-def load_setting(data: str, compressions: Sequence[float] = (2, 4, 8), seed: int = 0) -> Setting:
+def load_setting(data: str | Path, compressions: Collection[float] = (2, 4, 8), seed: int = 0) -> Setting:
     """Vectors, compressions and seed of a verification.
 
     Args:
@@ -38,28 +40,37 @@ def load_setting(data: str, compressions: Sequence[float] = (2, 4, 8), seed: int
         seed: 0 <= seed < 2^64.
 
     Raises:
+        KindError: If an argument is of another type.
         ArgumentError: If a compression or the seed is out of range.
         DataError: If the data cannot be read or used.
     """
     ratios = check_compressions(compressions)
-    if not 0 <= seed < 2**64:
-        raise ArgumentError(f"seed: {seed} came; a whole number in 0..2^64-1 is needed")
+    seed = check_seed("setting", seed)
+    if not isinstance(data, str | Path):
+        raise KindError(f"data: {data!r} came; pass {', '.join(NAMES)} or the path of an .npy or .npz file")
+    data = str(data)
     rows, pairs = _digits() if data == "digits" else _rows_and_pairs(data, seed)
     return Setting(data, rows, pairs, ratios, seed)
 
 
-def check_compressions(compressions: Sequence[float]) -> tuple[float, ...]:
+def check_compressions(compressions: Collection[float]) -> tuple[float, ...]:
     """The compressions n/m as floats.
 
     Raises:
+        KindError: If they are not several numbers.
         ArgumentError: If there are none, or one is not a number >= 1.
     """
-    for c in compressions:
-        if not (isfinite(c) and c >= 1):
+    came: Any = compressions
+    if isinstance(came, str) or not isinstance(came, Collection):
+        raise KindError(f"compressions: {came!r} came; pass several n/m, such as (2, 4, 8), or (4,)")
+    for c in came:
+        if not isinstance(c, Real):
+            raise KindError(f"compression: {c!r} came; a number is needed, such as 4")
+        if not (isfinite(c) and float(c) >= 1):
             raise ArgumentError(f"compression: {c} came; n/m is needed, a number >= 1")
-    if not compressions:
+    if not len(came):
         raise ArgumentError("compression: nothing came; give at least one n/m, such as 4")
-    return tuple(float(c) for c in compressions)
+    return tuple(float(c) for c in came)
 
 
 def _digits() -> tuple[NDArray[np.float64], tuple[Pair, ...]]:

@@ -23,8 +23,8 @@ def compress(mapping: AbstractMapping, x: Any) -> Any:
 
     Returns:
         (…, cells) in the kind, type and unit of ``x``, integers of fewer bits as int64; exact for
-        integers. The rescaling of pruning is *not* applied: ``mapping.rescale * <Sx, Sy>`` is the
-        unbiased product.
+        integers whose sums fit: beyond, int64 wraps as everywhere in NumPy. The rescaling of pruning is
+        *not* applied: ``mapping.rescale * <Sx, Sy>`` is the unbiased product.
 
     Raises:
         KindError: If ``x`` is not an array of numbers.

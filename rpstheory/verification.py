@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil, log, sqrt
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from rpstheory import __version__
 from rpstheory.claim import Check, Claim, Setting, Verdict, judge
 from rpstheory.claims import select
 from rpstheory.data import load_setting
-from rpstheory.errors import ArgumentError, ClaimRefuted, ResumeError
+from rpstheory.errors import ArgumentError, ClaimRefuted, KindError, ResumeError
 from rpstheory.kernels import resolve
+from rpstheory.mappings.base import check_count
 from rpstheory.monte_carlo import (
     MOST_DRAWS,
     Ledger,
@@ -105,10 +107,10 @@ class Runner:
 
 
 def verify(
-    claims: str | Iterable[str] = (),
+    claims: str | int | Iterable[str | int] = (),
     *,
-    data: str | Setting = "digits",
-    compressions: Sequence[float] = (2, 4, 8),
+    data: str | Path | Setting = "digits",
+    compressions: Collection[float] = (2, 4, 8),
     discrepancy: float = DISCREPANCY,
     seed: int = 0,
     backend: str = "auto",
@@ -138,6 +140,7 @@ def verify(
         One verdict per check.
 
     Raises:
+        KindError: If an argument is of another type.
         ArgumentError: If an argument is out of range or a claim is unknown.
         DataError: If the data cannot be used.
         BackendError: If the backend is not usable here.
@@ -151,8 +154,7 @@ def verify(
     setting = data if isinstance(data, Setting) else load_setting(data, compressions, seed)
     chosen = select(claims)
     design = suite_design(chosen, setting, discrepancy, mutants=mutants)
-    if jobs < 1:
-        raise ArgumentError(f"jobs: {jobs} came; at least one worker is needed")
+    jobs = check_count("verify", "jobs", jobs)
     how, ledger = resolve(backend), None
     if resume is not None:
         facts = configuration(setting, chosen, discrepancy, how) | {"mutants": mutants}
@@ -200,8 +202,12 @@ def suite_design(
     """The false-refute budget of the suite, shared by all its checks.
 
     Raises:
-        ArgumentError: If the discrepancy is not in (0, 0.5].
+        KindError: If the discrepancy is not a number.
+        ArgumentError: If it is not in (0, 0.5].
     """
+    came: Any = discrepancy
+    if not isinstance(came, Real):
+        raise KindError(f"discrepancy: {came!r} came; a number in (0, 0.5] is needed, such as 0.01")
     if not 0 < discrepancy <= 0.5:
         raise ArgumentError(
             f"discrepancy: {discrepancy} came; a relative difference in (0, 0.5] is needed, such as 0.01"

@@ -21,14 +21,14 @@ def all_claims() -> tuple[Claim, ...]:
     return tuple(importlib.import_module(f"{__name__}.{name}").CLAIM for name in names)
 
 
-def select(names: str | Iterable[str]) -> tuple[Claim, ...]:
+def select(names: str | int | Iterable[str | int]) -> tuple[Claim, ...]:
     """The claims with these names or numbers (or this one), in order; all when there are none.
 
     Raises:
         ArgumentError: If a name is unknown; it suggests the nearest.
     """
     claims = all_claims()
-    wanted = [name.strip() for name in ([names] if isinstance(names, str) else names)]
+    wanted = [str(name).strip() for name in ([names] if isinstance(names, str | int) else names)]
     if not wanted:
         return claims
     by_key = {key: c for c in claims for key in (c.name, str(c.number))}

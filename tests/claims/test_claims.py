@@ -10,7 +10,7 @@ from rpstheory import verify
 from rpstheory.claim import Pair, Setting
 from rpstheory.claims import all_claims, c06_over_data, c16_tails, select
 from rpstheory.data import load_setting
-from rpstheory.errors import ArgumentError, ClaimRefuted, DataError
+from rpstheory.errors import ArgumentError, ClaimRefuted, DataError, KindError
 from rpstheory.verification import QUICK_DISCREPANCY, Runner, execute, plan, require, suite_design
 
 CLAIMS = all_claims()
@@ -141,6 +141,36 @@ def test_verdicts_do_not_depend_on_the_number_of_workers():
 def test_verdicts_depend_on_the_seed():
     one, other = (verify(["3"], discrepancy=0.2, seed=s) for s in (0, 1))
     assert [v.measured for v in one] != [v.measured for v in other]
+
+
+def test_claims_are_chosen_by_numbers_as_numbers_too():
+    assert select([1, "2"]) == select(["1", 2]) == CLAIMS[:2]
+    assert select(3) == CLAIMS[2:3]
+
+
+def test_data_may_be_a_path(tmp_path):
+    np.save(tmp_path / "rows.npy", np.eye(4))
+    found, same = load_setting(tmp_path / "rows.npy"), load_setting(str(tmp_path / "rows.npy"))
+    assert (found.data, found.rows.tolist()) == (same.data, same.rows.tolist())
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "message"),
+    [
+        (KindError, {"data": None}, "data: None came; pass digits, .* or the path of an .npy or .npz file"),
+        (KindError, {"compressions": 4}, r"compressions: 4 came; pass several n/m, such as \(2, 4, 8\)"),
+        (KindError, {"compressions": "24"}, "compressions: '24' came; pass several n/m"),
+        (KindError, {"compressions": ("2",)}, "compression: '2' came; a number is needed, such as 4"),
+        (KindError, {"seed": 1.5}, "seed=1.5 came; a whole number is needed"),
+        (KindError, {"seed": True}, "seed=True came; a whole number is needed"),
+        (KindError, {"jobs": "2"}, "verify: jobs='2' came; a whole number is needed"),
+        (ArgumentError, {"jobs": 0}, "verify: jobs=0 came; at least 1 is needed"),
+        (KindError, {"discrepancy": "a"}, r"discrepancy: 'a' came; a number in \(0, 0.5\] is needed"),
+    ],
+)
+def test_verify_says_what_it_needs(error, arguments, message):
+    with pytest.raises(error, match=message):
+        verify([1], **arguments)
 
 
 def test_unknown_claim_suggests_the_nearest():

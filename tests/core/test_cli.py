@@ -47,7 +47,7 @@ BAD = [
     (["--compression", ","], "at least one n/m"),
     (["--discrepancy", "0"], r"relative difference in \(0, 0.5\]"),
     (["--discrepancy", "nan"], r"relative difference in \(0, 0.5\]"),
-    (["--seed", "-1"], "whole number in 0..2"),
+    (["--seed", "-1"], "seed=-1 came; at least 0 is needed"),
     (["--jobs", "-2"], "number of workers"),
     (["--backend", "fast"], "choose one of auto, numpy, numba, cupy"),
     (["--data", "nothing.npy"], "does not exist"),
