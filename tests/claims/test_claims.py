@@ -93,6 +93,15 @@ def test_tails_are_asked_only_where_a_bound_says_something(rows, tmp_path):
     assert all(check.predicted < 1 for check in checks if check.indicator)
 
 
+def test_tied_signs_are_asked_only_where_they_are_wrong(tmp_path):
+    for name, rows in (("spikes", np.eye(4)), ("flat", np.ones((2, 4)))):
+        np.save(tmp_path / f"{name}.npy", rows)
+        checks = select("unbiased")[0].checks(load_setting(tmp_path / f"{name}.npy", (2,)))
+        assert [check.name for check in checks if check.scope == "outside"] == [
+            "signs tied to cells, flat.npy rows 1, 2"
+        ] * (name == "flat")
+
+
 @pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-100, 2.0**21, 2.0**300, 2.0**1000])
 def test_a_file_in_another_unit_gives_the_same_setting(unit, tmp_path):
     rows = np.random.default_rng(0).standard_normal((5, 8))
