@@ -22,7 +22,7 @@ from nn.models.registry import build
 from nn.pruning import masked, masks_in
 from nn.recipes import Recipe
 from nn.records import Record, perplexity_of, read
-from nn.runs import model_in, tensors_of
+from nn.runs import model_in, seal_of, tensors_of
 from nn.training import Training
 from rpstheory import __version__
 from rpstheory.errors import ArgumentError, DataError, ResumeError, RpsError
@@ -119,6 +119,48 @@ def evaluate(
     )
 
 
+def network(folder: Path | str, *, root: Path | str | None = None) -> tnn.Module:
+    """The network of a finished run with its final weights, or their average where the recipe keeps one.
+
+    Shared or pruned as it was trained: for :func:`nn.save`, :func:`nn.to_dense`, or to use.
+
+    Args:
+        folder: Of the run.
+        root: As for :func:`nn.data.load`.
+
+    Raises:
+        ArgumentError: If the run is not finished, or its weights do not fit its data.
+        DataError: If there is no run, or its weights or data cannot be read.
+        ResumeError: If the run was made by another version.
+    """
+    record = finished(Path(folder))
+    how = record.configuration
+    images = load(how["data"], root, train=False)
+    return network_in(record, partial(build, how["model"], len(images.classes), images.images.shape[-1]))
+
+
+def network_in(record: Record, make: Builder) -> tnn.Module:
+    """As :func:`network`, of an architecture for the data of the run.
+
+    Raises:
+        ArgumentError: If the weights do not fit it.
+        DataError: If they cannot be read.
+    """
+    how, state = record.configuration, state_of(record)
+    try:
+        training = Training(model_of(make, how, state), recipe_in(record), 1, how["seed"])  # no step is taken
+        training.from_bytes(state)
+    except RpsError as error:
+        raise ArgumentError(
+            f"run: the weights of {record.folder} do not fit {how['model']} on {how['data']} ({error}); "
+            "pass a run whose data are as they were"
+        ) from None
+    for name, value in (*training.model.named_parameters(), *training.model.named_buffers()):
+        if name in training.average:
+            value.detach().copy_(training.average[name])
+    return training.model.eval()
+
+
 def recipe_in(record: Record) -> Recipe:
     """The recipe of a recorded configuration."""
     fields = record.configuration["recipe"]
@@ -186,10 +228,14 @@ def state_of(record: Record) -> bytes:
     """The state at the end of the last round.
 
     Raises:
-        DataError: If it cannot be read.
+        DataError: If it cannot be read, or is not what training left.
     """
     state = record.folder / f"round-{record.rows[-1]['round']}" / "state.safetensors"
-    tensors_of(state)
+    if record.result.get("seal", "") not in ("", seal_of(tensors_of(state))):
+        raise DataError(
+            f"run: {state} was changed after training, or damaged (its digest is not that of result.json); "
+            "bring it back, or remove the folder of the run, and train again"
+        )
     return state.read_bytes()
 
 

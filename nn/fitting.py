@@ -105,8 +105,9 @@ def fit(
     source = feed(place, how.batch, seed, how.augment, held_out=held_out, root=root, rank=rank, world=world)
     images = source.train.dataset
     make = partial(build, model, len(images.classes), images.images.shape[-1])
-    _require_fits(model, make, images, how.batch // world)
     folder = Path(out) / configuration.key
+    if not (folder / "result.json").exists():  # else it has fitted
+        _require_fits(model, make, images, how.batch // world)
     if tensorboard and rank == 0:
         watch = _also_tensorboard(folder, watch)
     run = Run(configuration, folder, _Source(source), make, watch, where, rank, world, source.digest)

@@ -116,8 +116,8 @@ class Report:
         return (
             f"{self.compression:.4g}x of the compressible weights ({self.weights:,} in {self.cells:,} "
             f"{numbers}), {self.total_compression:.4g}x in total ({self.dense_params:,} parameters in "
-            f"{self.stored_params:,}); {self.disk_bytes:,} bytes of tensors on disk, "
-            f"{self.resident_bytes:,} at rest, {index:,} of index"
+            f"{self.stored_params:,}); {self.disk_bytes:,} bytes of tensors, "
+            f"{self.resident_bytes:,} in memory" + (f", {index:,} of index" if index else "")
         )
 
     @property
@@ -186,7 +186,7 @@ class Report:
         return "\n".join([*(line.rstrip() for line in lines), self.summary, *self.remarks])
 
 
-_HEAD = ("name", "kind", "shape", "dense", "stored", "bytes", "at rest", "index")
+_HEAD = ("name", "kind", "shape", "dense", "stored", "bytes", "in memory", "index")
 _OF_FACTORS = ("rank", "factors")
 _OF_BANKS = ("lambda", "load", "Gamma")
 

@@ -238,6 +238,7 @@ class Result:
         budget: The fields of :class:`nn.budget.Budget`.
         collapsed: Layers of which pruning left nothing.
         places: Device, threads and processes of every start: other bits may come of others.
+        seal: Digest of the tensors of the final state; empty where it diverged.
     """
 
     status: str
@@ -248,6 +249,7 @@ class Result:
     budget: dict[str, Any]
     collapsed: list[str]
     places: list[str]
+    seal: str = ""
 
 
 Watch = Callable[[dict[str, Any]], None]
@@ -306,7 +308,7 @@ class Run:
             ) from error
         except KeyboardInterrupt:
             raise Stopped(
-                f"train: stopped; the same command goes on, from about {PATIENCE:g} seconds ago"
+                f"train: stopped; the same command goes on, and does at most some {PATIENCE:g} s again"
             ) from None
 
     def _go(self) -> Result:
@@ -335,6 +337,7 @@ class Run:
                 status, remark or self._beside_budget(), last.get("test_loss"), last.get("test_accuracy"),
                 seconds + sum(row["seconds"] for row in self.rows), self._budget(),
                 collapsed(masks_of(self.training.model)), list(dict.fromkeys(places)),
+                seal_of(safetensors.load(self.training.to_bytes())) if status == "finished" else "",
             )  # fmt: skip
             self._meet()  # nobody looks for the result any more
             self._write(done, json.dumps(asdict(result), indent=1).encode())
@@ -611,6 +614,11 @@ def tensors_of(path: Path) -> dict[str, torch.Tensor]:
         raise DataError(
             f"run: {path} cannot be read ({error}); remove the folder of the run, and train again"
         ) from None
+
+
+def seal_of(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 of tensors with their names."""
+    return hashlib.sha256(safetensors.save(tensors)).hexdigest()
 
 
 def model_in(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -12,11 +12,11 @@ import torch.nn as tnn
 from torch.nn.utils import parametrize
 
 from nn.data import feed
-from nn.evaluation import finished, model_of, recipe_in, state_of
+from nn.evaluation import finished, network_in, recipe_in
 from nn.models.registry import build
 from nn.sharing import banks_of, to_dense
-from nn.training import Batch, Training
-from rpstheory.errors import ArgumentError, RpsError
+from nn.training import Batch
+from rpstheory.errors import ArgumentError
 
 if TYPE_CHECKING:
     from nn.data import Feed
@@ -110,16 +110,4 @@ def trained(folder: Path | str, root: Path | str | None = None) -> Trained:
     require_images(f"run: {folder}", source)
     images = source.train.dataset
     make = partial(build, how["model"], len(images.classes), images.images.shape[-1])
-    state = state_of(record)
-    try:
-        training = Training(model_of(make, how, state), recipe, source.steps, how["seed"])
-        training.from_bytes(state)
-    except RpsError as error:
-        raise ArgumentError(
-            f"run: the weights of {folder} do not fit {how['model']} on {how['data']} ({error}); "
-            "pass a run whose data are as they were"
-        ) from None
-    for name, value in (*training.model.named_parameters(), *training.model.named_buffers()):
-        if name in training.average:
-            value.detach().copy_(training.average[name])
-    return Trained(record, training.model.eval(), source)
+    return Trained(record, network_in(record, make), source)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import typer
 from safetensors.torch import load_file
 from scipy.stats import t
@@ -26,8 +27,9 @@ from typer.testing import CliRunner
 import nn
 from nn import commands
 from nn.budget import Budget
+from nn.data import feed
 from nn.data.datasets import DATASETS
-from nn.evaluation import circumstances, differences, evaluate, recipe_in
+from nn.evaluation import circumstances, differences, evaluate, network, recipe_in
 from nn.methods import METHODS
 from nn.models.registry import MODELS
 from nn.plotting import curve_of, figure, studies
@@ -185,6 +187,26 @@ def test_eval_refuses_what_is_no_finished_run_of_this_version(trained, tmp_path)
     ):
         with pytest.raises(error, match=words):
             evaluate(folder)
+
+
+@pytest.mark.parametrize("method", ["dense", "stable-rps", "magnitude"])
+def test_the_network_of_a_run_answers_as_it_did_at_the_end(trained, method, data):
+    folder = trained[method]
+    found, source = network(folder), feed(str(data), recipe_in(read(folder)).batch, 0)
+    with torch.no_grad():
+        right = sum(int((found(x).argmax(1) == y).sum()) for x, y in source.test())
+    assert right / 40 == read(folder).result["test_accuracy"]
+
+
+def test_a_weight_that_was_changed_after_training_is_refused(trained, tmp_path):
+    folder = copied(trained["stable-rps"], tmp_path / "changed")
+    state = folder / "round-0" / "state.safetensors"
+    content = bytearray(state.read_bytes())
+    content[-1] ^= 1
+    state.write_bytes(content)
+    for use in (evaluate, network):
+        with pytest.raises(DataError, match=r"state.safetensors was changed after training, or damaged"):
+            use(folder)
 
 
 def test_eval_refuses_a_state_that_was_cut_off_and_data_that_do_not_fit(trained, data, tmp_path):
