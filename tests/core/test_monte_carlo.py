@@ -157,14 +157,14 @@ import sys
 sys.path[:0] = [{tests!r}, {root!r}]
 from pathlib import Path
 from test_monte_carlo import CONFIGURATION, Ledger, experiment, run
-run(experiment(), backend="numpy", ledger=Ledger(Path({folder!r}), CONFIGURATION))
+run(experiment(), backend="numpy", jobs={jobs}, ledger=Ledger(Path({folder!r}), CONFIGURATION))
 """
 
 
-def start(folder):
+def start(folder, jobs=1, **options):
     """The experiment in a process of its own."""
-    code = CHILD.format(tests=str(Path(__file__).parent), root=str(ROOT), folder=str(folder))
-    return subprocess.Popen([sys.executable, "-c", code])
+    code = CHILD.format(tests=str(Path(__file__).parent), root=str(ROOT), folder=str(folder), jobs=jobs)
+    return subprocess.Popen([sys.executable, "-c", code], **options)
 
 
 def whole_lines(folder):
@@ -295,6 +295,15 @@ def test_ledger_refuses_a_damaged_line(tmp_path, line):
     (tmp_path / "chunks.jsonl").write_text(good + line + "\n" + good)
     with pytest.raises(ResumeError, match=f"is damaged at byte {len(good)}; delete the folder and"):
         Ledger(tmp_path, CONFIGURATION)
+
+
+def test_workers_end_with_a_run_that_is_killed(tmp_path):
+    """They hold what it prints to open, so that whoever reads it would wait for them."""
+    with start(tmp_path, jobs=2, stdout=subprocess.PIPE) as process:
+        wait_for(lambda: whole_lines(tmp_path) >= 1 or process.poll() is not None)
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=20)
 
 
 def test_run_refuses_a_chunk_of_another_size(tmp_path):
