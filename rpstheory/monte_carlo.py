@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -298,16 +297,11 @@ def _execute(tasks: Sequence[Task], backend: str, jobs: int, cluster: str | None
     else:
         from joblib import Parallel, delayed
 
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        yield from pool(delayed(_measure_beside)(task, backend, os.getpid()) for task in tasks)
+        way = {"backend": "loky", "initializer": _follow, "initargs": (os.getpid(),)}
+        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", **way)
+        yield from pool(delayed(measure)(task, backend) for task in tasks)
 
 
-def _measure_beside(task: Task, backend: str, parent: int) -> Result:
-    _follow(parent)
-    return measure(task, backend)
-
-
-@cache
 def _follow(parent: int) -> None:
     """End this worker soon after its parent, whose pipes it would hold open where that is killed."""
 
@@ -316,8 +310,7 @@ def _follow(parent: int) -> None:
             time.sleep(FOLLOW)
         os._exit(1)
 
-    if os.getppid() == parent:  # no thread of the parent itself, and no other backend's worker
-        threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_cluster(tasks: Sequence[Task], backend: str, address: str) -> Iterator[Result]:
