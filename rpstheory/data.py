@@ -27,6 +27,7 @@ FAMILIES: dict[str, Family] = {
 }
 NAMES = ("digits", *FAMILIES)
 SYNTHETIC_ROWS, SYNTHETIC_LENGTH = 512, 64
+SPREAD = 40  # of 53 bits; the others are for the error of a square, which is to be known to a part in 1000
 
 
 def load_setting(data: str | Path, compressions: Collection[float] = (2, 4, 8), seed: int = 0) -> Setting:
@@ -42,7 +43,7 @@ def load_setting(data: str | Path, compressions: Collection[float] = (2, 4, 8), 
     Raises:
         KindError: If an argument is of another type.
         ArgumentError: If a compression or the seed is out of range.
-        DataError: If the data cannot be read or used.
+        DataError: If the data cannot be read or used, or an entry is lost beside another.
     """
     ratios = check_compressions(compressions)
     seed = check_seed("setting", seed)
@@ -95,11 +96,26 @@ def _rows_and_pairs(data: str, seed: int) -> tuple[NDArray[np.float64], tuple[Pa
     else:
         rows, name = _usable(_read(data), data), Path(data.partition(":")[0]).name
     busy = rows[np.any(rows != 0, axis=1)]
-    four = [in_range(busy[k % len(busy)]) for k in range(4)]
+    four = [in_range(_spread(busy[k % len(busy)], data)) for k in range(4)]
     return in_range(rows), (
         Pair(f"{name} rows 1, 2", four[0], four[1]),
         Pair(f"{name} rows 3, 4", four[2], four[3]),
     )
+
+
+def _spread(row: NDArray[np.float64], data: str) -> NDArray[np.float64]:
+    """The row, if its squared length tells the largest entry alone from that with all the others.
+
+    Raises:
+        DataError: If it does not.
+    """
+    second, largest = np.partition(np.abs(row), -2)[-2:]
+    if 0 < second < largest * 2.0**-SPREAD:
+        raise DataError(
+            f"data: a row of {data} holds {largest:.3g} and else at most {second:.3g}; float64 would lose "
+            f"what is more than 2^{SPREAD} times smaller beside it; pass data of a smaller range"
+        )
+    return row
 
 
 def in_range(values: NDArray[np.float64]) -> NDArray[np.float64]:

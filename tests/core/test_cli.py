@@ -29,6 +29,7 @@ def files(tmp_path_factory):
     np.save(folder / "complex.npy", np.ones((4, 8), dtype=complex))
     np.save(folder / "row.npy", np.ones(8))
     np.save(folder / "zeros.npy", np.zeros((4, 8)))
+    np.save(folder / "far.npy", np.vstack([np.arange(8.0), [1e16, *range(7)]]))
     np.save(folder / "objects.npy", np.array([{}, {}]), allow_pickle=True)
     np.savez(folder / "objects.npz", a=np.array([{}, {}], dtype=object))
     (folder / "empty.npy").write_bytes(b"")
@@ -64,6 +65,7 @@ BAD = [
     (["--data", "{}/complex.npy"], "real numbers are needed"),
     (["--data", "{}/row.npy"], "at least two rows"),
     (["--data", "{}/zeros.npy"], "fewer than two rows that are not zero"),
+    (["--data", "{}/far.npy"], r"holds 1e\+16 and else at most 6; float64 would lose"),
     (["--json", "/nowhere/out.json"], "cannot be written"),
     (["--html", "/nowhere/out.html"], "cannot be written"),
     (["--cluster", "tcp://127.0.0.1:9", "--claims", "1"], "does not answer|not installed"),
