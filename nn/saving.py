@@ -82,10 +82,11 @@ def save(model: tnn.Module, path: str | os.PathLike[str]) -> None:
     Raises:
         ArgumentError: If nothing in the model is shared, part of it cannot be stored as tensors, or the path
             is empty.
-        KindError: If a tensor or a mapping is of a kind that cannot be stored.
+        KindError: If the path is none, or a tensor or a mapping is of a kind that cannot be stored.
         DataError: If the file cannot be written.
     """
-    if not os.fspath(path):
+    name = _named("save", path)
+    if not name:
         raise ArgumentError("save: an empty path came; pass a file, or a folder with a slash at its end")
     held = held_by("save", model)
     said = _described("save", held)
@@ -99,7 +100,7 @@ def save(model: tnn.Module, path: str | os.PathLike[str]) -> None:
         raise KindError(f"save: safetensors cannot store {error}; cast the tensors of that kind") from None
     seal = hashlib.sha256(blank).hexdigest()
     content, place = blank.replace(BLANK.encode(), seal.encode(), 1), Path(path)
-    if not (os.fspath(path).endswith(("/", os.sep)) or place.is_dir()):
+    if not (name.endswith(("/", os.sep)) or place.is_dir()):
         write_bytes(place, content, "save")
         return
     try:
@@ -134,9 +135,9 @@ def load(
         ArgumentError: If ``mapping`` is missing, superfluous or another one than was saved.
         DataError: If the file is cut off, changed, foreign, from a newer version, or of another model; the
             model is as it was.
-        KindError: If no model came, or it has a part that cannot be loaded into.
+        KindError: If no path or no model came, or the model has a part that cannot be loaded into.
     """
-    place = os.fspath(path)
+    place = _named("load", path)
     said, tensors = _read(place)
     if mapping is not None and not any("custom" in record.mapping for record in said.banks):
         raise ArgumentError(f"load: mapping came, and {place} needs none; leave it out")
@@ -247,6 +248,18 @@ def _read(path: str) -> tuple[Description, Tensors]:
             f"load: {path} contradicts itself ({_brief(error)}); pass what nn.save wrote"
         ) from None
     return found, tensors
+
+
+def _named(owner: str, path: str | os.PathLike[str]) -> str:
+    """The path as text.
+
+    Raises:
+        KindError: If it is none.
+    """
+    came: Any = path
+    if not isinstance(came, str | os.PathLike):
+        raise KindError(f"{owner}: path={path!r} came; a path is needed, as str or pathlib.Path")
+    return os.fspath(path)
 
 
 def _parsed(text: str | bytes) -> Any:

@@ -251,6 +251,13 @@ def test_a_part_that_is_shared_is_saved_with_the_whole(tmp_path):
         (True, "shared_bank"), (True, "shared_bank_1"), (False, "shared_bank")]  # fmt: skip
 
 
+def test_what_is_no_path_is_refused():
+    shared = nn.share(tnn.Linear(64, 64), 4)
+    for call in (lambda: nn.save(shared, 5), lambda: nn.load(b"net", shared)):
+        with pytest.raises(KindError, match=r"path=.* came; a path is needed, as str or pathlib.Path"):
+            call()
+
+
 def test_layouts_of_the_model_stay(tmp_path):
     def build():
         return tnn.Sequential(tnn.Conv2d(4, 4, 3), tnn.Conv2d(4, 4, 3)).to(memory_format=torch.channels_last)
