@@ -104,12 +104,13 @@ def share(
     shared = {w.name: found[w.name] for group in what.groups for w in group.weights}
     scales = {name: _scale(name, weight, init) for name, weight in shared.items()}
     weighing = _checked(importance, shared, init)
+    unread = _unread(model, shared, weighing) if init == "project" else {}
     target = model if inplace else copied(model, shared)
     dense = {name: weight.detach() for name, weight in shared.items()}
     for group, bank in zip(what.groups, apply(target, what, scales), strict=True):
         with torch.no_grad():
             if init == "project":
-                bank.phi.copy_(projected(bank, group, dense, weighing))
+                bank.phi.copy_(projected(bank, group, dense, {**weighing, **unread}))
             else:
                 theta = numbers(law, group.m, group.seed).to(bank.phi.device) * group.options.init_std
                 bank.phi.copy_(theta * bank.roots())
@@ -342,6 +343,18 @@ def _checked(
         if not (torch.isfinite(each).all() and (each >= 0).all()):
             raise DataError(f"share: importance[{name!r}] must be finite and not negative")
     return importance
+
+
+def _unread(
+    model: tnn.Module, shared: Dict[str, tnn.Parameter], importance: Dict[str, torch.Tensor]
+) -> Dict[str, torch.Tensor]:
+    """Importance of the tables in which a row is padding, which counts for nothing."""
+    rows, found = padding_rows(model), {}
+    for name, weight in shared.items():
+        if id(weight) in rows:
+            found[name] = importance.get(name, torch.ones_like(weight)).clone()
+            found[name][rows[id(weight)]] = 0
+    return found
 
 
 def copied(model: tnn.Module, shared: Dict[str, torch.Tensor]) -> Any:

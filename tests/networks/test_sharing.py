@@ -159,6 +159,20 @@ def test_padding_of_an_embedding_stays_zero(mapping, tmp_path):
     assert torch.equal(nn.load(tmp_path / "table.safetensors", table)(index), shared(index))
 
 
+def test_padding_has_no_part_in_a_projection():
+    table = tnn.Embedding(40, 32, padding_idx=2)
+    heavy = copy.deepcopy(table)
+    with torch.no_grad():
+        heavy.weight[2] = 100.0
+    one, other = (nn.share(each, 8, init="project") for each in (table, heavy))
+    assert torch.equal(one.shared_bank, other.shared_bank)
+    importance = torch.linspace(0, 1, table.weight.numel()).view_as(table.weight)
+    one, other = (
+        nn.share(each, 8, init="project", importance={"weight": importance}) for each in (table, heavy)
+    )
+    assert torch.equal(one.shared_bank, other.shared_bank)
+
+
 def test_padding_of_a_tied_table_is_a_row_like_any_other(zoo, index):
     shared = nn.share(zoo, 5)
     assert shared.table(torch.zeros_like(index)).all()
