@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Vector = Sequence[int] | Sequence[Fraction] | Sequence[float] | NDArray[Any]
 
+NEAR = 200  # products of four entries below 2^200 are floats, and sums of so many as fit into a memory
+
 
 def as_vector(owner: str, x: Any, n: int, among: str = "the mapping has n={n} weights") -> Any:
     """``x`` as float64 (…, n), or as objects when it is a sequence of int or Fraction.
@@ -91,7 +93,7 @@ def as_floats(owner: str, row: Any) -> NDArray[np.float64]:
         DataError: If an exact number is too large.
     """
     try:
-        floats: NDArray[np.float64] = row.astype(np.float64)
+        floats: NDArray[np.float64] = row.astype(np.float64, copy=False)
     except OverflowError:
         raise DataError(f"{owner}: the data are too large for float64; pass all of them exact") from None
     return floats
@@ -103,9 +105,10 @@ def _fraction(number: Rational) -> Fraction:
 
 
 def near_one(row: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
-    """Vectors (…, n), each over a power of two that makes its largest entry 1/2..1; the exponents, (…)."""
-    exponent = np.frexp(np.abs(row).max(axis=-1))[1]
-    return np.ldexp(row, -exponent[..., None]), exponent
+    """Vectors (…, n), over powers of two where products of four entries were no floats; exponents, (…)."""
+    exponent = np.frexp(np.maximum(row.max(axis=-1), -row.min(axis=-1)))[1]
+    exponent = np.where(abs(exponent) < NEAR, 0, exponent)
+    return np.ldexp(row, -exponent[..., None]) if exponent.any() else row, exponent
 
 
 def restored(owner: str, value: Any, exponent: Any) -> Any:
