@@ -67,7 +67,7 @@ def _draw(part: SubFigure, setting: Setting) -> None:
             curve = {} if spot is None else curve_of(spot)
             axes.plot(list(curve), list(curve.values()), **drawn[label])
         axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
         axes.grid(axis="y", color=RULE)
     percents(panels[0], "test accuracy")
     left, right = below.subplots(1, 2, sharey=True)

@@ -294,6 +294,7 @@ def test_the_command_writes_what_it_prints(runs, call, tmp_path):
     assert f"{len(report.verdicts)} checks: {len(report.verdicts)} confirmed" in " ".join(text.split())
     page = (tmp_path / "p.html").read_text()
     assert page.count('<figure id="occupancy"') == 1
+    assert '<div class="sheet"><main>' in page, "main has the whole width as the first child"
     assert "http" not in page.replace("http://www.w3.org/", "")
     assert json.loads((tmp_path / "p.json").read_text())["schema"] == "rpstheory.report/1"
 

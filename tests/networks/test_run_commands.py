@@ -435,6 +435,13 @@ def test_figure_draws_a_panel_for_each_compression_and_each_cost(several):
     assert [len(each.containers) for each in axes[2:]] == [2, 2]  # intervals: stable-rps at 2x and 10x
 
 
+def test_epochs_of_a_figure_are_whole_even_where_there_is_one(tmp_path):
+    rows = written(tmp_path) / "metrics.jsonl"
+    rows.write_text(rows.read_text().splitlines(keepends=True)[0])
+    ticks = figure(studies(records_of(tmp_path))).get_axes()[0].get_xticks()
+    assert [tick for tick in ticks if tick != round(tick)] == []
+
+
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf", "html"])
 def test_plot_writes_the_same_bytes_again(call, several, tmp_path_factory, kind):
     one, other = (tmp_path_factory.mktemp("figure") / f"runs.{kind}" for _ in range(2))
@@ -462,6 +469,7 @@ def test_page_refers_to_nothing_outside_itself_and_shows_every_run(call, several
     assert "url(http" not in text
     assert all(row["run"] in text for row in rows_of(several, {}))
     assert studies(records_of(several))[0].title in text
+    assert '<div class="sheet"><main>' in text, "main has the whole width as the first child"
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,11 @@ def test_the_page_follows_light_dark_and_paper(whole):
     assert used <= set(re.findall(r"(--[\w-]+):", text))
 
 
+def test_a_page_without_contents_leaves_no_column_for_them(whole):
+    assert re.search(r'<div class="sheet">\s*<nav', whole[1]), "main is the first child only without nav"
+    assert re.search(r"^main:first-child \{ grid-column: 1 / -1; \}$", whole[1], re.MULTILINE)
+
+
 def test_the_page_says_the_error_rates_the_seed_and_how_to_repeat_it(whole):
     text = " ".join("".join(read(whole[1]).text).split())
     for part in ("10⁻⁶", "0.001", "some cpu", "numpy 2.4.6", "2026-01-02T03:04:05Z", "rpstheory.report/1"):
