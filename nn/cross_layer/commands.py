@@ -114,9 +114,13 @@ def compress(
         **options,
     }
     if dry_run:
+        import torch
+
         from nn.cross_layer.planning import plan_layers
 
-        batches = None if calibration is None else batches_in(calibration, model, length, sequences)
+        batches = [{"input_ids": torch.empty(sequences, length, dtype=torch.long, device="meta")}]  # counted
+        if calibration is not None:
+            batches = batches_in(calibration, model, length, sequences)
         _print(plan_layers(built(model, empty=True), method, calibration=batches, **given), json)
         return
     if out is None:

@@ -104,6 +104,7 @@ def test_a_dry_run_reads_the_calibration_that_it_is_given(folder, call, tmp_path
     with pytest.raises(DataError, match=r"none.txt cannot be read as calibration data"):
         call(folder, "--calibration", tmp_path / "none.txt", *said)
     assert "here for 30 tokens" in call(folder, "--calibration", tmp_path / "text", *said).stdout
+    assert "here for 3,000 tokens" in call(folder, "--length", 6, "--sequences", 500, "--dry-run").stdout
     assert call(folder, *SVD, "--dry-run").stdout.strip().endswith(" here")
 
 
