@@ -17,6 +17,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import cache
+from inspect import signature
 from itertools import combinations_with_replacement, product
 from math import ceil, floor, log
 from typing import Any
@@ -25,6 +26,7 @@ import torch
 import torch.nn as tnn
 
 from nn.budget import parameters_in
+from nn.patterns import one_of
 from nn.planning import Plan, plan
 from nn.pruning import METHODS as PRUNING
 from nn.pruning import prune
@@ -41,6 +43,7 @@ SHARING: dict[str, dict[str, Any]] = {
 }
 ALL: dict[str, Any] = {"include": "*"}
 METHODS = ("dense", *SHARING, *PRUNING, "ltr", "smaller")
+PASSED = {"model", "method", "compression", "batches", "seed", "inplace"}  # are no options
 NEAR = 0.01  # of its budget, for a smaller model
 
 Widths = tuple[int, ...]
@@ -73,13 +76,15 @@ def prepare(
         KindError: If an option is of the wrong kind.
     """
     model, given = build(1.0), options or {}
+    how: Callable[..., tnn.Module] = prune if method in PRUNING else roast if method == "roast" else share
+    for name in given if method in (*SHARING, *PRUNING) else ():
+        one_of("train", f"option of {method}", name, sorted(signature(how).parameters.keys() - PASSED))
     try:
         if method in SHARING:
-            how = roast if method == "roast" else share
             return how(model, compression, seed=seed, inplace=True, **ALL | SHARING[method] | given)
         if method in PRUNING:
             how_many = ALL | given
-            return prune(model, method, compression, batches=batches, seed=seed, inplace=True, **how_many)
+            return how(model, method, compression, batches=batches, seed=seed, inplace=True, **how_many)
     except KindError:
         raise
     except TypeError as error:

@@ -280,5 +280,7 @@ def test_new_networks_learn_through_fit(noisy, tmp_path, monkeypatch, model, met
 
 
 def test_options_that_tiles_do_not_know_are_refused():
-    with pytest.raises(ArgumentError, match="came for roast"):
+    with pytest.raises(
+        ArgumentError, match=r"option of roast='scope' came; .*of exclude, include, init_std,"
+    ):
         prepare("roast", partial(slim, "vit"), 4, options={"scope": "layer"})

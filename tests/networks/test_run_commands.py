@@ -520,7 +520,11 @@ def test_help_names_what_the_registries_hold():
         (("--option", "=v1"), ArgumentError, "--option '=v1' came; NAME=VALUE"),
         (("--option", "scaler="), ArgumentError, "--option 'scaler=' came"),
         (("--option", "scaler=v1", "--option", "scaler=none"), ArgumentError, "--option scaler came twice"),
-        (("--option", "sclaer=v1"), ArgumentError, "sclaer"),
+        (
+            ("--option", "scalr=v1"),
+            ArgumentError,
+            "option of stable-rps='scalr' came; did you mean 'scaler'",
+        ),
         (("--option", "seed=3"), ArgumentError, r"option seed=3 came, .* pass it as seed \(--seed\)"),
         (("--set", "name=mine"), ArgumentError, "a recipe that is changed keeps its name"),
         (("--option", "scaler=v9"), ArgumentError, "scaler='v9' came"),

@@ -381,7 +381,7 @@ def test_smaller_resnet_is_within_5_percent_of_the_budget(compression):
         (lambda: build("resnet21", 10, 3), "did you mean 'resnet32'"),
         (lambda: Configuration("d", "m", "stable", 2, QUICK), "did you mean 'stable-rps'"),
         (lambda: Configuration("d", "m", "dense", 0.5, QUICK), "compression=0.5"),
-        (lambda: prepare("roast", Tiny, 4, options={"sclaer": "v1"}), "came for roast"),
+        (lambda: prepare("roast", Tiny, 4, options={"sclaer": "v1"}), "did you mean 'scaler'"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(call, words):
