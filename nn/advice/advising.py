@@ -22,8 +22,9 @@ from nn.budget import Budget, budget
 from nn.methods import SHARING, Builder
 from nn.patterns import one_of
 from nn.pruning import METHODS as PRUNING
+from nn.pruning import masks_of
 from nn.pruning.scores import Batch
-from rpstheory.errors import ArgumentError, DataError
+from rpstheory.errors import ArgumentError, DataError, KindError
 from rpstheory.report import from_json
 
 if TYPE_CHECKING:
@@ -104,6 +105,10 @@ class Advice:
     seconds: float
     validation: tuple[str, ...]
 
+    def __str__(self) -> str:
+        """The tables that ``rps advise`` prints."""
+        return text(self)
+
     @property
     def best(self) -> Option:
         """The way with the least noise."""
@@ -172,11 +177,12 @@ def advise(
 
     Raises:
         ArgumentError: If the budget is out of range, a method unknown, or no layer can be judged.
-        DataError: If weights are constant, or the report cannot be read.
+        DataError: If weights are constant, images are not finite numbers or not what the model takes, or the
+            report cannot be read.
+        KindError: If the batches are no list of pairs of tensors.
     """
     began = perf_counter()
-    if not batches:
-        raise ArgumentError("advise: no batches came; pass a few, [(images, labels), …]")
+    _require_batches(batches)
     images = batches[0][0]
     known = [method for method in METHODS if method != "synflow" or images.is_floating_point()]
     wanted = [one_of("advise", "method", method, METHODS) for method in methods or known]
@@ -187,6 +193,35 @@ def advise(
         raise ArgumentError(f"advise: {', '.join(wanted)} came without build=; pass the architecture")
     options.sort(key=lambda option: option.noise)
     return Advice(what, tuple(options), latency(model, images), len(images), perf_counter() - began, checked)
+
+
+def _require_batches(batches: object) -> None:
+    """Do nothing if there are batches of numbers.
+
+    Raises:
+        ArgumentError: If there are none.
+        DataError: If images hold what is no finite number, or are not all of one shape.
+        KindError: If they are no list of pairs of tensors.
+    """
+    wanted = "a list of pairs of tensors, [(images, labels), …]"
+    if not isinstance(batches, Sequence):
+        raise KindError(f"advise: batches={type(batches).__name__} came; pass {wanted}")
+    if not batches:
+        raise ArgumentError("advise: no batches came; pass a few, [(images, labels), …]")
+    for place, batch in enumerate(batches):
+        pair = batch if isinstance(batch, Sequence) and len(batch) == 2 else ()
+        if not pair or not all(isinstance(each, torch.Tensor) for each in pair):
+            raise KindError(f"advise: batch {place} is no pair of tensors; pass {wanted}")
+        if not pair[0].isfinite().all():
+            raise DataError(
+                f"advise: images of batch {place} hold NaN or infinity, of which no noise can be told; leave "
+                "those images out"
+            )
+    if len(shapes := {tuple(images.shape[1:]) for images, _ in batches}) > 1:
+        raise DataError(
+            f"advise: images of shapes {' and '.join(map(str, sorted(shapes)))} came, and they are run "
+            "together; pass images of one shape"
+        )
 
 
 def _option(what: Subject, choice: Choice, images: torch.Tensor) -> Option:
@@ -310,9 +345,10 @@ def _about(advice: Advice) -> list[str]:
     found.append("nn.advise(…).model(NAME) is the network brought down so, to train on.")
     rows = [("weight", "noise", "drawn", "stored", "of")]
     sizes = advice.subject.sizes
+    cells = best.cells or {name: int(mask.sum()) for name, mask in masks_of(best.model).items()}
     for name, noise in ((name, best.noise[name]) for name in sizes if name in best.noise):
         drawn = _number(best.drawn[name]) if best.drawn else ""
-        stored = f"{best.cells[name]:,}" if best.cells else ""
+        stored = f"{cells[name]:,}" if cells else ""
         rows.append((name.removesuffix(".weight"), _number(noise), drawn, stored, f"{sizes[name]:,}"))
     found += ["", *_aligned(rows), ""]
     if advice.unseen:

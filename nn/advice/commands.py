@@ -62,7 +62,6 @@ def advise(
         raise ArgumentError(f"advise: --images {images} came; pass at least 2")
     try:
         from nn.advice.advising import advise as advised
-        from nn.advice.advising import text
 
         model, source, build = _found(network, weights, data, seed, root)
         found = advised(
@@ -71,7 +70,7 @@ def advise(
         )  # fmt: skip
     except KeyboardInterrupt:
         raise Stopped("advise: stopped, nothing was kept; --method makes a shorter list") from None
-    typer.echo(found.to_json() if json else text(found))
+    typer.echo(found.to_json() if json else str(found))
 
 
 def budget_in(words: str) -> tuple[float | None, int | None]:

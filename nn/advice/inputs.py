@@ -12,6 +12,8 @@ import torch
 import torch.nn as tnn
 import torch.nn.functional as tnnf
 
+from rpstheory.errors import DataError, RpsError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -38,6 +40,10 @@ def layers_of(model: tnn.Module, images: torch.Tensor) -> list[Layer]:
         model: Run once, in the mode it is in.
         images: Each gives one patch, at a place drawn at random; where a layer is called several times, one
             in each call.
+
+    Raises:
+        DataError: If the model does not run on them.
+        RpsError: That the model raises itself.
     """
     met: dict[str, list[torch.Tensor]] = {}
     random = np.random.default_rng(0)
@@ -59,6 +65,14 @@ def layers_of(model: tnn.Module, images: torch.Tensor) -> list[Layer]:
     try:
         with torch.no_grad():
             model(images)
+    except RpsError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        came = f"{images.dtype} {tuple(images.shape)}".removeprefix("torch.")
+        raise DataError(
+            f"advise: {type(model).__name__} does not run on these images ({came}): "
+            f"{' '.join(str(error).split())[:200]}; pass batches that the model takes"
+        ) from error
     finally:
         for hook in hooks:
             hook.remove()

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from fractions import Fraction
 from functools import partial
 from itertools import combinations, permutations, product
@@ -45,6 +45,7 @@ from nn.practice.imbalance import counts, imbalanced, with_tail
 from nn.practice.practising import practice
 from nn.practice.ranking import FEW, WRONG, Cell, Ranking, chances, limits, wrong
 from nn.practice.residuals import Features
+from nn.pruning import masks_of
 from nn.recipes import recipe_of
 from nn.sharing import banks_of
 from nn.tiles import Tiles
@@ -408,6 +409,45 @@ def test_models_of_tokens_are_advised_without_scores_that_need_numbers():
     assert {option.choice.method for option in found.options} == {*METHODS} - {"smaller", "synflow"}
     assert found.unseen == ["0.weight"]
     assert {option.budget.dense_flops for option in found.options} == {2 * 80 * 4}
+
+
+def test_advice_in_words_says_what_a_mask_stores_of_each_weight(advice):
+    magnitude = next(each for each in advice.options if each.choice.method == "magnitude")
+    rest = [each for each in advice.options if each is not magnitude]
+    said = str(replace(advice, options=(magnitude, *rest)))
+    stored = {
+        line.split()[0]: line.split()[3] for line in said.splitlines() if line[:2] in ("0 ", "3 ", "5 ")
+    }
+    kept = {
+        name.split(".")[0]: f"{int(mask.sum()):,}" for name, mask in masks_of(magnitude.choice.model).items()
+    }
+    assert stored == kept
+    assert "tensor(" not in said
+
+
+@pytest.mark.parametrize(
+    ("batches", "error", "words"),
+    [
+        (torch.rand(8, 1, 6, 6), KindError, "batches=Tensor came; pass a list of pairs of tensors"),
+        ([torch.rand(8, 1, 6, 6)], KindError, "batch 0 is no pair of tensors"),
+        ([(torch.rand(2, 1, 6, 6), [0, 1])], KindError, "batch 0 is no pair of tensors"),
+        ([(torch.full((2, 1, 6, 6), torch.nan), torch.arange(2))], DataError, "batch 0 hold NaN or infinity"),
+        (
+            [(torch.rand(2, 1, 5, 6), torch.arange(2))],
+            DataError,
+            r"Sequential does not run on .*\(2, 1, 5, 6\)",
+        ),
+        ([(torch.rand(2, 3, 6, 6), torch.arange(2))], DataError, "pass batches that the model takes"),
+        (
+            [(torch.rand(2, 1, side, 6), torch.arange(2)) for side in (6, 5)],
+            DataError,
+            r"shapes \(1, 5, 6\) and \(1, 6, 6\) came",
+        ),
+    ],
+)
+def test_batches_that_cannot_be_used_are_one_sentence(batches, error, words):
+    with pytest.raises(error, match=words):
+        advise(small(), batches, 4)
 
 
 def test_advice_says_in_a_sentence_what_is_wrong(advice, tmp_path):
