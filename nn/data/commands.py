@@ -33,8 +33,10 @@ def check(
     """  # noqa: DOC501 - a docstring of a command is its --help
     import json as writer
 
-    from nn.data.datasets import DATASETS, sources_in
+    from nn.data.datasets import DATASETS, LAYOUTS, official, sources_in
 
+    if any(layout.key == str(path) for layout in LAYOUTS):
+        official(str(path), root)  # or nothing was found
     found = [_found(each, root) for each in ([path] if str(path) in DATASETS else sources_in(path))]
     if json:
         typer.echo(writer.dumps(found, indent=1))

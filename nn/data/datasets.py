@@ -156,7 +156,7 @@ def _decoded(name_or_path: str | Path, root: Path | str | None, cache: Path) -> 
     if name == TOPICS:
         with _as_data_error(Path(name), "a text"):
             return read_topics(), ""
-    path = _official(name, root) if name in DATASETS else Path(name_or_path)
+    path = official(name, root) if name in DATASETS else Path(name_or_path)
     with _as_data_error(path, "data"):
         if not path.exists():
             raise ArgumentError(f"load: {name!r} is neither a file nor a data set; {_hint(name)}")
@@ -181,8 +181,12 @@ def _hint(name: str) -> str:
     return f"did you mean {near[0]!r}?" if near else f"one of {', '.join(DATASETS)}, or {WANTED} is needed"
 
 
-def _official(name: str, given: Path | str | None) -> Path:
-    """Where a named set is.
+def official(name: str, given: Path | str | None) -> Path:
+    """Where a named set is that is not bundled.
+
+    Args:
+        name: A key of the known layouts.
+        given: Folder to look in; $RPS_DATA, or ``data``, if None.
 
     Raises:
         DataError: If it is not there.

@@ -68,6 +68,14 @@ def test_check_of_nothing_is_one_sentence(tmp_path):
     assert "did you mean" in str(check("cifar11").exception)
 
 
+def test_check_of_a_named_set_that_is_not_there_is_the_same_as_of_nothing(tmp_path):
+    found = check("cifar10", "--root", tmp_path)
+    assert isinstance(found.exception, DataError)
+    assert f"CIFAR-10 is not in {tmp_path}; get cifar-10-python.tar.gz from" in str(found.exception)
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"hello")
+    assert check("cifar10", "--root", tmp_path).exit_code == 1
+
+
 def test_the_command_starts_without_torch_and_numpy():
     code = "import sys, nn.data.commands; print([m for m in ('torch', 'numpy', 'PIL') if m in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
