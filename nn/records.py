@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
@@ -128,7 +129,8 @@ def read(folder: Path) -> Record:
         return _read(folder)
     except UNREADABLE as error:
         raise DataError(
-            f"run: {folder} cannot be read ({_brief(error)}); pass the folder of a run, without changes"
+            f"run: {folder} cannot be read ({_brief(error)}); restore what the run wrote, or "
+            "pass the folder of another run"
         ) from None
 
 
@@ -185,7 +187,7 @@ def _read(folder: Path) -> Record:
         begun.get("data", ""),
         begun["configuration"],
         _json(result, "status") if result.exists() else {},
-        tuple(map(json.loads, rows.read_text().splitlines() if rows.exists() else [])),
+        tuple(_lines(rows) if rows.exists() else ()),
     )
     "".join(cells(record.to_row()))  # of the right kinds, or it cannot be shown
     return record
@@ -195,13 +197,14 @@ def _row(folder: Path) -> Row:
     try:
         return _read(folder).to_row()
     except UNREADABLE as error:
-        return {"status": BROKEN, "remark": _brief(error)}
+        mend = "restore what the run wrote, or remove its folder and train again"
+        return {"status": BROKEN, "remark": f"{_brief(error)}; {mend}"}
 
 
 def _brief(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{Path(error.filename or '').name}: {error.strerror}"
-    return f"{type(error).__name__}: {error}"
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
 
 
 def _name(run: Path, folder: Path) -> str:
@@ -232,10 +235,29 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def _json(path: Path, *needed: str) -> Row:
-    found = json.loads(path.read_text())
+    with _naming(path):
+        found = json.loads(path.read_text())
     if not isinstance(found, dict) or not found.keys() >= set(needed):
         raise ValueError(f"{path.name} is not complete")
     return found
+
+
+def _lines(path: Path) -> list[Row]:
+    with _naming(path):
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Errors of decoding say of which file they are.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} holds no JSON: {error}") from None
 
 
 # ---------------------------------------------------------------------------------------- tables

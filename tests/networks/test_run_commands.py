@@ -270,7 +270,11 @@ def test_runs_are_a_line_each_in_columns_that_stand_below_each_other(call, sever
     place = head.index("status")
     assert {line[place:].split()[0] for line in body} == {"finished", "unfinished", "broken"}
     assert body[0].split()[1:5] == ["cifar10", "resnet20", "dense", "1"]
-    assert "JSONDecodeError" in body[-1]
+    said = (
+        "configuration.json holds no JSON: Expecting property name enclosed in double quotes: line 1 column 2"
+    )
+    assert said in body[-1]
+    assert body[-1].endswith("; restore what the run wrote, or remove its folder and train again")
 
 
 def test_runs_are_in_the_order_of_compression_method_and_seed(several):
@@ -362,8 +366,12 @@ def test_folder_that_cannot_be_read_is_a_line_and_an_error_where_it_is_needed(tm
     (row,) = rows_of(tmp_path, {})
     if row["status"] == "broken":
         assert lines([row])[0][1].split()[:2] == [run.name, "broken"]
-        with pytest.raises(DataError, match="cannot be read"):
+        with pytest.raises(
+            DataError, match=r"cannot be read .*; restore what the run wrote, or pass"
+        ) as found:
             read(run)
+        if not content.startswith(("{", "[]")):  # no JSON
+            assert f"({name} holds no JSON: " in str(found.value)
     else:  # no epoch is ended
         assert (name, content) == ("metrics.jsonl", "")
 
