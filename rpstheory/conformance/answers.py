@@ -142,9 +142,10 @@ def _libraries(subject: Subject) -> dict[str, Any]:
 
 SIZES = Law(
     "sizes",
-    "every size is served, with the n and m that were asked for, or refused with a ValueError; "
-    "n = m = 16 and n = 16, m = 8 are served",
-    "a model has layers of every size, and a bank may be smaller or larger than any of them",
+    "every size is served, with the n and m that were asked for and a cell and a sign at both ends, or "
+    "refused with a ValueError; n = m = 16 and n = 16, m = 8 are served",
+    "a model has layers of every size, a bank may be smaller or larger than any of them, and each weight is "
+    "read by its cell and its sign",
     check_sizes,
 )
 MEMORY = Law(

@@ -109,8 +109,11 @@ class Guarded:
 
     def call(self, name: str, *arguments: Any) -> Any:
         """What a method returns."""
+        method = self.declared(name)
+        if not callable(method):
+            raise self.wrong((), f"it has no method {name}, which is asked for")
         try:
-            return getattr(self.raw, name)(*arguments)
+            return method(*arguments)
         except Exception as error:
             where = arguments if all(map(is_integer, arguments)) else ()
             asked = "a batch" if arguments and not where else ", ".join(map(str, where))

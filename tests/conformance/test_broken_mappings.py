@@ -676,6 +676,29 @@ def test_right_mapping_that_subclasses_nothing_obeys_every_law_that_concerns_it(
     assert list(outcomes) == [law.name for law in laws()]
 
 
+class WithoutSigns(Free):
+    sign = None
+
+
+class SignRaises(Free):
+    def sign(self, i):
+        raise RuntimeError("no signs today")
+
+
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [
+        (WithoutSigns, "it has no method sign, which is asked for"),
+        (SignRaises, r"sign\(0\) raised RuntimeError: no signs today"),
+    ],
+)
+def test_method_that_is_missing_or_raises_is_named(mapping, words):
+    with pytest.raises(
+        LawBroken, match=rf"(?s)a cell and a sign at both ends.*{words}.*by its cell and its sign"
+    ):
+        check_mapping(mapping)
+
+
 def test_fold_with_an_unsigned_lap_is_unbiased_and_has_the_variance_of_the_theory():
     outcomes = check_mapping(first_lap_unsigned, laws=["unbiased", "variance"]).outcomes
     assert [outcome.status for outcome in outcomes.values()] == ["holds", "holds"]
