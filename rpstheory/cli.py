@@ -151,9 +151,12 @@ def explain(
     if not claims and not everything:
         raise ArgumentError("explain: no claim was named; pass names or numbers, or --all")
     chosen = select(() if everything else claims or ())
+    run = None if report is None else from_json(_read(report))
+    rates = None if calibration is None else _read(calibration)
+    if markdown is None and (report or calibration):
+        name = "--calibration" if report is None else "--report"
+        raise ArgumentError(f"explain: {name} came without --markdown, which alone shows it; pass both")
     if markdown is not None:
-        run = None if report is None else from_json(_read(report))
-        rates = None if calibration is None else _read(calibration)
         write_text(markdown, claims_markdown(chosen, run, rates), "explain")
         return
     console = Console()
@@ -263,7 +266,13 @@ def _arguments(
 
     names = [name for name in claims.split(",") if name.strip()]
     target = discrepancy if discrepancy is not None else QUICK_DISCREPANCY if quick else DISCREPANCY
-    return names, load_setting(data, _numbers(compression), seed), target
+    setting = load_setting(data, _numbers(compression), seed)
+    if (most := max(setting.compressions)) > setting.n:
+        raise ArgumentError(
+            f"compression: {most:g} came, and vectors of {data} have n = {setting.n} entries, which are one "
+            f"cell at {setting.n}; pass --compression up to that"
+        )
+    return names, setting, target
 
 
 def _read(path: Path) -> str:

@@ -46,6 +46,7 @@ BAD = [
     (["--compression", "nan"], "n/m is needed"),
     (["--compression", "two"], "numbers separated by commas"),
     (["--compression", ","], "at least one n/m"),
+    (["--compression", "2,100"], "compression: 100 came, and vectors of digits have n = 64 entries"),
     (["--discrepancy", "0"], r"relative difference in \(0, 0.5\]"),
     (["--discrepancy", "nan"], r"relative difference in \(0, 0.5\]"),
     (["--seed", "-1"], "seed=-1 came; at least 0 is needed"),
@@ -145,6 +146,20 @@ def test_explain_prints_every_claim():
     done = rps("explain", "--all")
     assert done.returncode == 0
     assert all(f"\n{number}. " in "\n" + done.stdout for number in range(1, 21))
+
+
+def test_explain_reads_what_it_is_given_and_shows_it_as_markdown_only(monkeypatch, capsys, tmp_path):
+    (tmp_path / "rates.json").write_text("{}")
+    for option, file, words in (
+        ("--report", "nope.json", "nope.json cannot be read"),
+        ("--calibration", "rates.json", "--calibration came without --markdown"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["rps", "explain", "6", option, str(tmp_path / file)])
+        with pytest.raises(SystemExit) as end:
+            guarded(app, "rps")
+        printed = capsys.readouterr()
+        assert (end.value.code, printed.out) == (2, "")
+        assert words in printed.err
 
 
 def test_explain_without_a_claim_says_what_to_do():
