@@ -325,6 +325,8 @@ LEAST: tuple[str, ...] = (
     "data",
     "epochs",
     "set",
+    "bytes",
+    "model",
 )  # left out first where there is no room
 SOMETIMES = ("set", "perplexity", "remark")  # left out where no run has one
 ALWAYS = ("run", "status", "remark")  # what a broken run has as well

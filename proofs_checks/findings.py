@@ -81,7 +81,7 @@ def print_findings(survey: Survey, console: Console) -> None:
         if not f.settled:
             console.print(Text(f"not shown: claim {f.claim}, {f.name}: {f.domain}", style="bold red"))
     settled = all(f.settled for f in survey.findings)
-    console.print(Text(survey.summary, style="green" if settled else "bold red"), soft_wrap=True)
+    console.print(Text(survey.summary, style="green" if settled else "bold red"))
 
 
 def to_json(survey: Survey) -> str:

@@ -185,16 +185,21 @@ def _forecast(chosen: Any, out: Path, root: Path | None, threads: int, jobs: int
     if json:
         typer.echo(writer.dumps(found, indent=1))
     else:
-        for line in [*_aligned(found), *_time_words(found, jobs)]:
-            typer.echo(line)
+        screen = Console()
+        room = screen.width if screen.is_terminal else None
+        for line in [*_aligned(found, room), *_time_words(found, jobs)]:
+            screen.print(line, markup=False, highlight=False, soft_wrap=room is None)
     raise typer.Exit(int(any(row["parameters"] is None for row in found)))
 
 
 HEAD = ("data", "model", "method", "n/m", "recipe", "lr", "epochs", "seeds", "parameters", "bytes", "time")
 
 
-def _aligned(rows: list[dict[str, Any]]) -> list[str]:
-    """The table as lines: words to the left, numbers to the right."""
+LEAST = ("lr", "recipe", "epochs", "data", "seeds", "bytes", "model")  # left out first where there is no room
+
+
+def _aligned(rows: list[dict[str, Any]], room: int | None = None) -> list[str]:
+    """The table as lines: words to the left, numbers to the right; and what is left out for want of room."""
     from rpstheory.report.numbers import duration
 
     body = [
@@ -208,14 +213,19 @@ def _aligned(rows: list[dict[str, Any]]) -> list[str]:
         for row in rows
     ]  # fmt: skip
     width = [max(len(row[place]) for row in [HEAD, *body]) for place in range(len(HEAD))]
-    words = (0, 1, 2, 4)
-    return [
+    words, shown, out = (0, 1, 2, 4), list(range(len(HEAD))), list[str]()
+    for name in LEAST:
+        if room is not None and sum(width[place] + 2 for place in shown) - 2 > room:
+            shown.remove(HEAD.index(name))
+            out.append(name)
+    lines = [
         "  ".join(
-            text.ljust(width[place]) if place in words else text.rjust(width[place])
-            for place, text in enumerate(row)
+            row[place].ljust(width[place]) if place in words else row[place].rjust(width[place])
+            for place in shown
         ).rstrip()
         for row in [HEAD, *body]
     ]
+    return [*lines, *([f"not shown: {', '.join(out)}; --json has all"] if out else [])]
 
 
 def _time_words(rows: list[dict[str, Any]], jobs: int) -> list[str]:

@@ -966,6 +966,26 @@ def test_commands_name_what_is_wrong(call, arguments, words):
         call(*arguments)
 
 
+def test_dry_run_fits_the_terminal_and_says_what_is_left_out():
+    row = dict.fromkeys(("data", "model", "method", "options", "recipe"), "words") | {"about": True}
+    row |= {
+        "n/m": 4.0,
+        "lr": 0.1,
+        "epochs": 4,
+        "seeds": 5,
+        "parameters": 10**6,
+        "bytes": 10**7,
+        "seconds": 9.0,
+    }
+    whole = commands._aligned([row])
+    assert whole[0].split() == list(commands.HEAD)
+    for room in range(30, len(whole[0]) + 1):
+        head, line, *rest = commands._aligned([row], room)
+        out = [name for name in commands.LEAST if name not in head.split()]
+        assert max(len(head), len(line)) <= room or out == list(commands.LEAST)
+        assert rest == ([f"not shown: {', '.join(out)}; --json has all"] if out else [])
+
+
 def test_dry_run_prints_cells_budgets_and_where_the_time_comes_from(call, tmp_path):
     (tmp_path / "x.toml").write_text(
         'seed = [0, 1]\n[[grid]]\nmethod = ["random", "ltr"]\ncompression = 16\n'
