@@ -129,8 +129,8 @@ def read(folder: Path) -> Record:
         return _read(folder)
     except UNREADABLE as error:
         raise DataError(
-            f"run: {folder} cannot be read ({_brief(error)}); restore what the run wrote, or "
-            "pass the folder of another run"
+            f"run: {folder} cannot be read ({_brief(error)}); pass the folder of a run, or "
+            "restore what this one wrote"
         ) from None
 
 

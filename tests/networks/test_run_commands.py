@@ -367,7 +367,7 @@ def test_folder_that_cannot_be_read_is_a_line_and_an_error_where_it_is_needed(tm
     if row["status"] == "broken":
         assert lines([row])[0][1].split()[:2] == [run.name, "broken"]
         with pytest.raises(
-            DataError, match=r"cannot be read .*; restore what the run wrote, or pass"
+            DataError, match=r"cannot be read .*; pass the folder of a run, or restore"
         ) as found:
             read(run)
         if not content.startswith(("{", "[]")):  # no JSON
