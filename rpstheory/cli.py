@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 REFUTED, BAD_USAGE, INCONCLUSIVE, INTERRUPTED = 1, 2, 3, 130
 OWN = ("nn", "proofs_checks", "rpstheory")  # of these none can be missing but by an error of theirs
+USUAL = "2,4,8"  # compressions; beyond one cell only those that were asked for are refused
 
 app = typer.Typer(
     name="rps",
@@ -65,7 +66,7 @@ Resume = Annotated[
 def verify(
     claims: Claims = "",
     data: Data = "digits",
-    compression: Compression = "2,4,8",
+    compression: Compression = USUAL,
     quick: Quick = False,
     discrepancy: Discrepancy = None,
     seed: Seed = 0,
@@ -188,7 +189,7 @@ def phase(
 def plan(
     claims: Claims = "",
     data: Data = "digits",
-    compression: Compression = "2,4,8",
+    compression: Compression = USUAL,
     quick: Quick = False,
     discrepancy: Discrepancy = None,
     seed: Seed = 0,
@@ -267,7 +268,7 @@ def _arguments(
     names = [name for name in claims.split(",") if name.strip()]
     target = discrepancy if discrepancy is not None else QUICK_DISCREPANCY if quick else DISCREPANCY
     setting = load_setting(data, _numbers(compression), seed)
-    if (most := max(setting.compressions)) > setting.n:
+    if compression != USUAL and (most := max(setting.compressions)) > setting.n:
         raise ArgumentError(
             f"compression: {most:g} came, and vectors of {data} have n = {setting.n} entries, which are one "
             f"cell at {setting.n}; pass --compression up to that"
@@ -289,7 +290,7 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
         raise ArgumentError(
-            f"compression: {text!r} came; numbers separated by commas are needed, such as 2,4,8"
+            f"compression: {text!r} came; numbers separated by commas are needed, such as {USUAL}"
         ) from None
 
 

@@ -148,6 +148,16 @@ def test_explain_prints_every_claim():
     assert all(f"\n{number}. " in "\n" + done.stdout for number in range(1, 21))
 
 
+def test_vectors_shorter_than_the_usual_compressions_are_measured(monkeypatch, capsys, tmp_path):
+    np.save(tmp_path / "four.npy", np.arange(20.0).reshape(5, 4))
+    line = ["rps", "verify", "--quick", "--claims", "load", "--data", str(tmp_path / "four.npy")]
+    monkeypatch.setattr(sys, "argv", [*line, "--jobs", "1"])
+    with pytest.raises(SystemExit) as end:
+        guarded(app, "rps")
+    assert end.value.code == 0
+    assert "(n = 4)" in capsys.readouterr().out
+
+
 def test_explain_reads_what_it_is_given_and_shows_it_as_markdown_only(monkeypatch, capsys, tmp_path):
     (tmp_path / "rates.json").write_text("{}")
     for option, file, words in (
