@@ -26,6 +26,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 RECIPE = Recipe("plain", 2, batch=16, augment="reflect-crop-flip", ema=0.9, clip=5.0, smoothing=0.1)
 
 WORKER = """
+import os
 import sys
 import torch
 import torch.distributed as dist
@@ -53,7 +54,9 @@ def trained(name):
 trained("joint")
 training._join_norms = lambda model: None
 trained("apart")
+dist.barrier()
 dist.destroy_process_group()
+os._exit(0)  # threads of torch's own now and then abort a process of which Python has ended
 """
 
 
