@@ -169,8 +169,9 @@ def _linear(self: Any, input: torch.Tensor) -> torch.Tensor:
 def _embedding(self: Any, input: torch.Tensor) -> torch.Tensor:
     if self.max_norm is not None or self.scale_grad_by_freq:  # these look at the table as a whole
         return tnn.Embedding.forward(self, input)
-    found = self.__dict__[_VIEWS]["weight"].rows(input)
-    if self.padding_idx is None:
+    view = self.__dict__[_VIEWS]["weight"]
+    found = view.rows(input)
+    if self.padding_idx in (None, getattr(view, "blank", None)):  # a blank row has no gradient anyway
         return found
     return torch.where((input == self.padding_idx).unsqueeze(-1), found.detach(), found)
 

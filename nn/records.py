@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import exp
@@ -347,20 +347,37 @@ def lines(rows: Sequence[Row], room: int | None = None) -> tuple[list[str], list
         room: Characters of a line; as many as it takes if None. Remarks may be longer.
     """
     body = [cells(row) for row in rows]
-    whole = {c.name: [c.name, *(row[place] for row in body)] for place, c in enumerate(COLUMNS)}
-    width = {name: max(map(len, texts)) for name, texts in whole.items()}
-    empty = [name for name in SOMETIMES if not any(whole[name][1:])]
-    out = list(empty)
-    for name in LEAST:
-        inside = [width[c.name] + GAP for c in COLUMNS if c.name not in (*out, "remark")]
-        if name not in empty and room is not None and sum(inside) - GAP > room:
+    whole = {column.name: [row[place] for row in body] for place, column in enumerate(COLUMNS)}
+    shown = {name: texts for name, texts in whole.items() if any(texts) or name not in SOMETIMES}
+    return fitted(shown, {c.name for c in COLUMNS if c.right}, LEAST, room, loose=("remark",))
+
+
+def fitted(
+    columns: Mapping[str, Sequence[str]],
+    right: Collection[str],
+    least: Sequence[str],
+    room: int | None,
+    *,
+    loose: Collection[str] = (),
+) -> tuple[list[str], list[str]]:
+    """A table as lines, its head first, and the names of the columns that are left out for want of room.
+
+    Args:
+        columns: Texts by name.
+        right: Those that are set to the right, as numbers are.
+        least: Those that can be spared, the first first.
+        room: Characters of a line; as many as it takes if None.
+        loose: Those that may go beyond.
+    """
+    width = {name: max(map(len, (name, *texts))) for name, texts in columns.items()}
+    out: list[str] = []
+    for name in (name for name in least if name in columns):
+        inside = [width[each] + GAP for each in columns if each not in (*out, *loose)]
+        if room is not None and sum(inside) - GAP > room:
             out.append(name)
-    shown = [column for column in COLUMNS if column.name not in out]
-    text = []
-    for place in range(len(body) + 1):
-        each = [(c, whole[c.name][place]) for c in shown]
-        line = (" " * GAP).join(
-            t.rjust(width[c.name]) if c.right else t.ljust(width[c.name]) for c, t in each
-        )
-        text.append(line.rstrip())
-    return text, [name for name in out if name not in empty]
+    shown = [
+        [each.rjust(width[name]) if name in right else each.ljust(width[name]) for each in (name, *texts)]
+        for name, texts in columns.items()
+        if name not in out
+    ]
+    return [(" " * GAP).join(line).rstrip() for line in zip(*shown, strict=True)], out

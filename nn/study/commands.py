@@ -193,13 +193,12 @@ def _forecast(chosen: Any, out: Path, root: Path | None, threads: int, jobs: int
 
 
 HEAD = ("data", "model", "method", "n/m", "recipe", "lr", "epochs", "seeds", "parameters", "bytes", "time")
-
-
 LEAST = ("lr", "recipe", "epochs", "data", "seeds", "bytes", "model")  # left out first where there is no room
 
 
 def _aligned(rows: list[dict[str, Any]], room: int | None = None) -> list[str]:
     """The table as lines: words to the left, numbers to the right; and what is left out for want of room."""
+    from nn.records import fitted
     from rpstheory.report.numbers import duration
 
     body = [
@@ -212,19 +211,8 @@ def _aligned(rows: list[dict[str, Any]], room: int | None = None) -> list[str]:
         )
         for row in rows
     ]  # fmt: skip
-    width = [max(len(row[place]) for row in [HEAD, *body]) for place in range(len(HEAD))]
-    words, shown, out = (0, 1, 2, 4), list(range(len(HEAD))), list[str]()
-    for name in LEAST:
-        if room is not None and sum(width[place] + 2 for place in shown) - 2 > room:
-            shown.remove(HEAD.index(name))
-            out.append(name)
-    lines = [
-        "  ".join(
-            row[place].ljust(width[place]) if place in words else row[place].rjust(width[place])
-            for place in shown
-        ).rstrip()
-        for row in [HEAD, *body]
-    ]
+    columns = dict(zip(HEAD, zip(*body, strict=True), strict=True))
+    lines, out = fitted(columns, {*HEAD} - {"data", "model", "method", "recipe"}, LEAST, room)
     return [*lines, *([f"not shown: {', '.join(out)}; --json has all"] if out else [])]
 
 
